@@ -1,0 +1,1 @@
+"""The HTTP service: routes, authentication and the shape of answers."""

@@ -1,0 +1,1 @@
+"""How the service is run: the command line, the image and the sample feed."""

@@ -1,0 +1,1 @@
+"""The feed that a new installation starts with."""

@@ -1,0 +1,1 @@
+"""How available numbers are found."""

@@ -1,0 +1,1 @@
+"""The background worker: it reads carriers' feeds into the inventory."""
