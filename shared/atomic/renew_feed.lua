@@ -1,0 +1,18 @@
+#!lua
+-- renew_feed: keep a carrier's feed in hand, or with a lease of 0 give it back.
+--
+-- KEYS    1 {feed:carrier}, hash, the state of the feed
+-- ARGV    1 generation of the run
+--         2 lease, milliseconds
+-- RETURNS 1; 0 when a later run has the feed
+-- INVARIANT  an overtaken run changes nothing
+
+local feed, generation, lease_ms = KEYS[1], ARGV[1], tonumber(ARGV[2])
+
+if redis.call('HGET', feed, 'generation') ~= generation then
+  return 0
+end
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('HSET', feed, 'lease_until_ms', string.format('%d', now_ms + lease_ms))
+return 1

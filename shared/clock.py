@@ -1,0 +1,11 @@
+"""The one clock: the store's, so that all processes agree on what is due."""
+
+from datetime import UTC, datetime
+
+from shared.store import Store
+
+
+async def now(store: Store) -> datetime:
+    """Give the store's time, UTC, to the microsecond; raises `StoreUnavailable`."""
+    seconds, microseconds = await store.execute("TIME")
+    return datetime.fromtimestamp(int(seconds), UTC).replace(microsecond=int(microseconds))

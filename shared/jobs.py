@@ -1,0 +1,51 @@
+"""The queue between those who bring work and the worker: job names, payloads and how they travel."""
+
+from typing import Any, Final
+
+import msgspec
+from arq.connections import ArqRedis
+from arq.constants import default_queue_name, health_check_key_suffix
+from redis.asyncio import ConnectionPool
+from redis.exceptions import RedisError
+
+from shared.store import StoreUnavailable
+
+INGEST_FEED: Final = "ingest_feed"
+"""Job: run the queued syncs of a carrier's feed. Argument: carrier. A wake-up only: what is to be done
+stands in the feed's queue, so one job too many or too few does no harm."""
+
+WORKER_HEALTH_KEY: Final = default_queue_name + health_check_key_suffix
+"""String that a living worker keeps from expiring."""
+
+
+def serialize_job(job: dict[str, Any]) -> bytes:
+    """Encode a job as MessagePack: arq's own pickle would make write access to the store code execution."""
+    return msgspec.msgpack.encode(job, enc_hook=repr)
+
+
+def deserialize_job(data: bytes) -> dict[str, Any]:
+    """Decode what `serialize_job` made."""
+    decoded: dict[str, Any] = msgspec.msgpack.decode(data)
+    return decoded
+
+
+class JobQueue:
+    """Puts jobs into the worker's queue."""
+
+    def __init__(self, url: str, timeout_seconds: float) -> None:
+        """Prepare; connects at first use."""
+        pool = ConnectionPool.from_url(
+            url, socket_timeout=timeout_seconds, socket_connect_timeout=timeout_seconds
+        )
+        self._arq = ArqRedis(pool, job_serializer=serialize_job, job_deserializer=deserialize_job)
+
+    async def wake_feed(self, carrier: str) -> None:
+        """Have a worker look at this carrier's queued syncs; raises `StoreUnavailable`."""
+        try:
+            await self._arq.enqueue_job(INGEST_FEED, carrier)
+        except (RedisError, OSError) as error:
+            raise StoreUnavailable(str(error)) from error
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._arq.aclose(close_connection_pool=True)

@@ -1,0 +1,99 @@
+"""Where a pattern can stand in a number: intervals of local numbers, so that the store can seek.
+
+A number is the 11-digit integer `1NPA * 10^7 + local`. A pattern of k digits that stands at digit p of the
+local number fills `unit = 10^(7-p-k)` consecutive local numbers, and again every `block = unit * 10^k`.
+"""
+
+from functools import lru_cache
+from random import Random
+from typing import NamedTuple
+
+LOCAL_NUMBERS = 10**7
+_LOCAL_DIGITS = 7
+LOWEST_LOCAL = 2_000_000
+"""An exchange begins 2-9 (NANP), so no local number is lower."""
+
+
+class Window(NamedTuple):
+    """Local numbers x with `lowest <= x mod block < lowest + unit`: runs of `unit`, one every `block`."""
+
+    lowest: int
+    block: int
+    unit: int
+
+    @property
+    def lowest_run(self) -> int:
+        """Give the first local number of the first run that can hold a number."""
+        skipped = -(-max(LOWEST_LOCAL - self.lowest - self.unit + 1, 0) // self.block)
+        return self.lowest + skipped * self.block
+
+
+WHOLE_AREA = Window(0, LOCAL_NUMBERS, LOCAL_NUMBERS)
+
+
+@lru_cache(maxsize=16_384)
+def windows_of(area_code: str, pattern: str) -> tuple[Window, ...]:
+    """Give the windows in which `pattern` (digits with an optional leading `+`) matches, longest runs first.
+
+    Together they hold exactly the local numbers of `area_code` whose E.164 text contains `pattern`; two of
+    them may share numbers. Empty when none can match.
+    """
+    digits = pattern.removeprefix("+")
+    positions = range(1) if pattern.startswith("+") else range(11 - len(digits) + 1)
+    found = {window for position in positions if (window := _window_at(position, digits, "1" + area_code))}
+    if WHOLE_AREA in found:
+        return (WHOLE_AREA,)
+    return tuple(sorted(found, key=lambda window: -window.unit))
+
+
+def _window_at(position: int, digits: str, prefix: str) -> Window | None:
+    """Give the window of `digits` at `position` (0-10) of the number that begins with `prefix` (`1NPA`)."""
+    in_prefix = prefix[position : position + len(digits)]
+    if not digits.startswith(in_prefix):
+        return None
+    rest = digits[len(in_prefix) :]
+    if not rest:
+        return WHOLE_AREA
+    unit = 10 ** (_LOCAL_DIGITS - max(position - len(prefix), 0) - len(rest))
+    block = unit * 10 ** len(rest) if position >= len(prefix) else LOCAL_NUMBERS
+    window = Window(int(rest) * unit, block, unit)
+    return window if window.lowest_run < LOCAL_NUMBERS else None
+
+
+def all_numbers(windows: tuple[Window, ...], at_most: int) -> list[int] | None:
+    """Give every local number of `windows`, or None when they hold more than `at_most` (repeats included)."""
+    runs = [range(window.lowest_run, LOCAL_NUMBERS, window.block) for window in windows]
+    if sum(len(run) * window.unit for window, run in zip(windows, runs, strict=True)) > at_most:
+        return None
+    return sorted(
+        {
+            number
+            for window, run in zip(windows, runs, strict=True)
+            for first in run
+            for number in range(first, first + window.unit)
+        }
+    )
+
+
+class Span(NamedTuple):
+    """The numbers in stock from local number `first` to `last`, both included, but for the first `skip`."""
+
+    first: int
+    last: int
+    skip: int
+
+
+def draw_span(windows: tuple[Window, ...], spacing: float, wanted: int, draw: Random) -> Span | None:
+    """Draw a run, and a start in it by rank, where `wanted` numbers are expected.
+
+    One local number in `spacing` is in stock; None when no run is long enough. By rank and not by number, for stock lies in thousands blocks:
+    a random number falls between them, and everybody would be shown the head of the block behind.
+    """
+    long = [window for window in windows if window.unit >= wanted * spacing]
+    if not long:
+        return None
+    window = draw.choice(long)
+    run = draw.randrange(window.lowest_run, LOCAL_NUMBERS, window.block)
+    # Half as much again is left behind the start, so that most spans hold enough.
+    room = max(int(window.unit / spacing - 1.5 * wanted), 1)
+    return Span(run, run + window.unit - 1, draw.randrange(room))

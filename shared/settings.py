@@ -1,0 +1,66 @@
+"""The configuration: `NUMBERS_…` environment variables, read once into one frozen object."""
+
+import os
+from collections.abc import Mapping
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+_PREFIX = "NUMBERS_"
+
+Seconds = Annotated[float, Meta(gt=0)]
+
+
+class BadSetting(ValueError):
+    """An environment variable holds a value that cannot be used; says which, its value, and why."""
+
+
+class Settings(Struct, frozen=True):
+    """What can be set: each field is the variable `NUMBERS_` + its name in capitals."""
+
+    redis_url: Annotated[str, Meta(pattern="^(redis|rediss|unix)://")] = "redis://127.0.0.1:6379/0"
+    """The store: `redis://`, `rediss://` (TLS) or `unix://`."""
+
+    spool_dir: Annotated[str, Meta(min_length=1)] = ".numbers/spool"
+    """Where feeds wait for the worker; the same directory for whoever brings a feed and the worker."""
+
+    store_timeout_seconds: Seconds = 1.5
+    """How long the store may take to answer or to accept a connection before the answer is 503."""
+
+    key_cache_seconds: Seconds = 0.5
+    """How long a key's record is believed without asking the store: a revoked key lives no longer."""
+
+    feed_lease_seconds: Seconds = 15.0
+    """How long a run that shows no sign of life keeps others from its carrier's feed."""
+
+
+def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings from `environment`; an absent or empty variable means its default.
+
+    Raises:
+        BadSetting: a variable's value is unusable.
+    """
+    values = {
+        name: value for name in Settings.__struct_fields__ if (value := environment.get(variable_of(name)))
+    }
+    try:
+        return msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise _bad_setting(values) from error
+
+
+def variable_of(field: str) -> str:
+    """Give the environment variable of a field of `Settings`."""
+    return _PREFIX + field.upper()
+
+
+def _bad_setting(values: Mapping[str, str]) -> BadSetting:
+    for field in msgspec.structs.fields(Settings):
+        if field.name not in values:
+            continue
+        try:
+            msgspec.convert(values[field.name], field.type, strict=False)
+        except msgspec.ValidationError as error:
+            return BadSetting(f"{variable_of(field.name)}={values[field.name]!r} cannot be used: {error}")
+    raise AssertionError("some field was refused")
