@@ -1,0 +1,33 @@
+"""The ASGI app: `litestar --app api.app:create_app run`."""
+
+from litestar import Litestar
+from litestar_granian import GranianPlugin
+
+from api.docs import docs_routes, openapi_config
+from api.errors import answer_error
+from api.health import healthz, readyz
+from api.json_body import StrictRequest
+from api.request_id import send_request_id
+from api.search import search_numbers
+from api.services import lifespan
+from shared.settings import BadSetting, Settings, read_settings
+
+_MAX_BODY_BYTES = 64 * 1024
+
+
+def create_app(settings: Settings | None = None) -> Litestar:
+    """Make the app; without `settings` they are read from the environment, and a bad one ends the process."""
+    try:
+        settings = settings or read_settings()
+    except BadSetting as error:
+        raise SystemExit(str(error)) from error
+    return Litestar(
+        route_handlers=[search_numbers, healthz, readyz, *docs_routes],
+        request_class=StrictRequest,
+        request_max_body_size=_MAX_BODY_BYTES,
+        exception_handlers={Exception: answer_error},
+        before_send=[send_request_id],
+        lifespan=[lifespan(settings)],
+        openapi_config=openapi_config(),
+        plugins=[GranianPlugin()],
+    )

@@ -1,0 +1,50 @@
+"""Whether the service lives, and whether it can serve."""
+
+from typing import Annotated, Any, Literal
+
+from litestar import Request, get
+from msgspec import Meta, Struct
+
+from api.docs import NO_KEY
+from api.envelope import Success
+from api.errors import Unavailable, documented
+from api.services import services_of
+from shared.jobs import WORKER_HEALTH_KEY
+
+
+class Health(Struct, frozen=True):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(Struct, frozen=True):
+    """The store answers."""
+
+    status: Annotated[
+        Literal["ready", "degraded"], Meta(description="`degraded`: search works, feeds are not read.")
+    ]
+    worker: Literal["alive", "missing"]
+
+
+@get(
+    "/healthz", security=NO_KEY, tags=["Operation"], operation_id="getHealth", summary="Is the process alive?"
+)
+async def healthz() -> Success[Health]:
+    """Answer, without asking the store."""
+    return Success(data=Health())
+
+
+@get(
+    "/readyz",
+    security=NO_KEY,
+    tags=["Operation"],
+    operation_id="getReadiness",
+    summary="Can requests be served?",
+    responses=documented(Unavailable),
+)
+async def readyz(request: Request[Any, Any, Any]) -> Success[Readiness]:
+    """Ask the store; a worker that has shown no sign of life for some seconds counts as missing."""
+    if await services_of(request).store.execute("EXISTS", WORKER_HEALTH_KEY):
+        return Success(data=Readiness("ready", "alive"))
+    return Success(data=Readiness("degraded", "missing"))

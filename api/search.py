@@ -1,0 +1,137 @@
+"""`POST /v1/phone-numbers/search`: preview available numbers without reserving anything."""
+
+from typing import Annotated, Any
+
+from litestar import Request, post
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Example
+from litestar.params import JSONBody
+from msgspec import Meta, Struct
+
+from api.authentication import requires
+from api.envelope import Success
+from api.errors import (
+    Forbidden,
+    InternalError,
+    InvalidInput,
+    PayloadTooLarge,
+    Unauthorized,
+    Unavailable,
+    UnsupportedMediaType,
+    ValidationFailed,
+    documented,
+)
+from api.services import services_of
+from shared.api_keys import Scope
+from shared.phone_number import NumberType, number_type_of
+from shared.search.walk import Query, search
+
+_DEFAULT_QUANTITY = 10
+_MAX_QUANTITY = 100
+
+AreaCode = Annotated[
+    str,
+    Meta(
+        # The end of the text in both Python, where `$` lets a newline follow, and JavaScript.
+        pattern=r"^[2-9][0-9]{2}$(?!\n)",
+        description="Area code (NPA): numbers that begin with `+1` and it.",
+        examples=["415"],
+        extra={"must": "be 3 digits, the first 2-9"},
+    ),
+]
+Pattern = Annotated[
+    str,
+    Meta(
+        pattern=r"^[+0-9][0-9]{0,11}$(?!\n)",
+        description="1-12 characters: digits with an optional leading `+`; found anywhere in the E.164 text. "
+        "`555` finds `+1415555…`; `+1415` is anchored at the start.",
+        examples=["555"],
+        extra={"must": "be 1-12 characters: digits, with an optional leading +"},
+    ),
+]
+Quantity = Annotated[
+    int,
+    Meta(
+        ge=1,
+        description="How many numbers at most; 10 unless told, above 100 it is taken as 100.",
+        examples=[10],
+        extra={"must": "be an integer of at least 1"},
+    ),
+]
+WantedType = Annotated[
+    NumberType,
+    Meta(
+        description="`short_code` is valid and matches nothing.",
+        examples=["local"],
+        extra={"must": "be one of local, toll_free, short_code"},
+    ),
+]
+
+
+class SearchRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is looked for; `{}` looks for any number of any area code."""
+
+    area_code: AreaCode | None = None
+    number_type: WantedType | None = None
+    pattern: Pattern | None = None
+    quantity: Quantity | None = None
+
+
+class AvailableNumber(Struct, frozen=True):
+    """A number that was available when it was looked at; somebody else may order it first."""
+
+    number: Annotated[str, Meta(description="E.164.", examples=["+14155550123"])]
+    number_type: Annotated[NumberType, Meta(examples=["local"])]
+
+
+_FOUND = {
+    "success": True,
+    "data": [
+        {"number": "+14155550123", "number_type": "local"},
+        {"number": "+14155550456", "number_type": "local"},
+    ],
+}
+
+
+@post(
+    "/v1/phone-numbers/search",
+    guards=[requires(Scope.NUMBERS_WRITE)],
+    status_code=200,
+    operation_id="searchPhoneNumbers",
+    summary="Search available numbers",
+    tags=["Phone numbers"],
+    responses={
+        200: ResponseSpec(
+            Success[list[AvailableNumber]],
+            description="Numbers in ascending order, none twice; an empty list when nothing matches.",
+            generate_examples=False,
+            examples=[Example(value=_FOUND)],
+        ),
+        **documented(
+            InvalidInput,
+            Unauthorized,
+            Forbidden,
+            PayloadTooLarge,
+            UnsupportedMediaType,
+            ValidationFailed,
+            InternalError,
+            Unavailable,
+        ),
+    },
+)
+async def search_numbers(
+    request: Request[Any, Any, Any], data: JSONBody[SearchRequest]
+) -> Success[list[AvailableNumber]]:
+    """Preview numbers that are available, without reserving them.
+
+    Which of the matching numbers are shown is random, so that callers who ask at the same time are shown
+    different ones. Every number that is available and matches can be found.
+    """
+    services = services_of(request)
+    numbers = await search(services.store, services.stock, _query_of(data))
+    return Success(data=[AvailableNumber(number, number_type_of(number[2:5])) for number in numbers])
+
+
+def _query_of(wanted: SearchRequest) -> Query:
+    quantity = _DEFAULT_QUANTITY if wanted.quantity is None else min(wanted.quantity, _MAX_QUANTITY)
+    return Query(wanted.area_code, wanted.number_type, wanted.pattern or "", quantity)
