@@ -22,8 +22,9 @@ class Settings(Struct, frozen=True):
     redis_url: Annotated[str, Meta(pattern="^(redis|rediss|unix)://")] = "redis://127.0.0.1:6379/0"
     """The store: `redis://`, `rediss://` (TLS) or `unix://`."""
 
-    spool_dir: Annotated[str, Meta(min_length=1)] = ".numbers/spool"
-    """Where feeds wait for the worker; the same directory for whoever brings a feed and the worker."""
+    spool_dir: str | None = None
+    """Where feeds wait for the worker: the same directory for the worker and whoever brings a feed. Without
+    it the worker takes `.numbers/spool`, and who brings a feed takes the worker's."""
 
     store_timeout_seconds: Seconds = 1.5
     """How long the store may take to answer or to accept a connection before the answer is 503."""

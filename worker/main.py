@@ -38,18 +38,28 @@ def _settings() -> Settings:
 
 
 _configured = _settings()
-_SPOOL_DIR = Path(_configured.spool_dir).resolve()
+_SPOOL_DIR = Path(_configured.spool_dir or ".numbers/spool").resolve()
 
 
 async def start(ctx: dict[str, Any]) -> None:
     """Connect to the store and say where feeds are looked for."""
     gc.set_threshold(_YOUNG_OBJECTS)
-    logging.getLogger("worker").setLevel(logging.INFO)
+    _set_up_logs()
     store = Store(_configured.redis_url, _configured.store_timeout_seconds)
     await store.execute("SET", store_keys.SPOOL_DIR, str(_SPOOL_DIR))
     ctx["store"] = store
     ctx["spool"] = Spool(_SPOOL_DIR)
     ctx["queue"] = JobQueue(_configured.redis_url, _configured.store_timeout_seconds)
+
+
+def _set_up_logs() -> None:
+    """Show our own lines beside arq's, and not the sweep's: every 5 s it is no news."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s: %(message)s", datefmt="%H:%M:%S"))
+    logger = logging.getLogger("worker")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logging.getLogger("arq.worker").addFilter(lambda line: wake_open_feeds.__name__ not in line.getMessage())
 
 
 async def stop(ctx: dict[str, Any]) -> None:

@@ -86,8 +86,9 @@ class Span(NamedTuple):
 def draw_span(windows: tuple[Window, ...], spacing: float, wanted: int, draw: Random) -> Span | None:
     """Draw a run, and a start in it by rank, where `wanted` numbers are expected.
 
-    One local number in `spacing` is in stock; None when no run is long enough. By rank and not by number, for stock lies in thousands blocks:
-    a random number falls between them, and everybody would be shown the head of the block behind.
+    One local number in `spacing` is in stock; None when no run is long enough. By rank and not by number, for
+    stock lies in thousands blocks: a random number falls between them, and everybody would be shown the head
+    of the block behind.
     """
     long = [window for window in windows if window.unit >= wanted * spacing]
     if not long:

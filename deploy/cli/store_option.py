@@ -1,0 +1,86 @@
+"""Which store a command works on, and how it gets there."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+from redis.asyncio.connection import parse_url
+
+from deploy.cli.instance import DEFAULT_DATA_DIR, read_instance, spool_dir
+from shared.settings import Settings, read_settings, variable_of
+from shared.store import Store
+
+T = TypeVar("T")
+Command = Callable[..., Any]
+
+redis_url_option = click.option(
+    "--redis-url",
+    metavar="URL",
+    envvar=variable_of("redis_url"),
+    help="The store: redis://, rediss:// or unix://  [env: NUMBERS_REDIS_URL]",
+)
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DEFAULT_DATA_DIR,
+    show_default=True,
+    help="The data directory of `numbers up`.",
+)
+
+
+def store_options(command: Command) -> Command:
+    """Add `--redis-url` and `--data-dir` to a command."""
+    return redis_url_option(data_dir_option(command))
+
+
+def find_settings(redis_url: str | None, data_dir: Path) -> Settings:
+    """Give the settings with the store of `redis_url`, else that of the service that runs for `data_dir`.
+
+    Raises:
+        BadSetting: a variable's value is unusable.
+        UsageError: the URL is unusable, or no service runs there.
+    """
+    if redis_url is None:
+        instance = read_instance(data_dir)
+        if instance is None:
+            raise click.UsageError(
+                f"no service runs for the data directory {data_dir}: start one with `numbers up`, "
+                "or name a store with --redis-url or NUMBERS_REDIS_URL"
+            )
+        redis_url = instance.redis_url
+    return msgspec.structs.replace(read_settings(), redis_url=checked_url(redis_url))
+
+
+def checked_url(redis_url: str) -> str:
+    """Give the URL back; raises `BadParameter` when it is none of a store."""
+    try:
+        parse_url(redis_url)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}", param_hint="--redis-url") from error
+    return redis_url
+
+
+def default_spool_dir(data_dir: Path) -> str:
+    """Give the spool when neither a variable nor a worker names one."""
+    return str(spool_dir(data_dir).resolve())
+
+
+def with_store(settings: Settings, action: Callable[[Store], Awaitable[T]]) -> T:
+    """Run `action` with a connection to the store and give what it gives; raises `StoreUnavailable`."""
+
+    async def run() -> T:
+        store = Store(settings.redis_url, settings.store_timeout_seconds)
+        try:
+            return await action(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(run())
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON for a script, one line."""
+    click.echo(msgspec.json.encode(value).decode())
