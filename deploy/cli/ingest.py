@@ -109,7 +109,7 @@ async def follow(store: Store, sync: Sync, *, is_quiet: bool) -> Sync:
     """Show a bar until the sync has ended, and give its record then; raises `StoreUnavailable`."""
     console = Console(stderr=True, quiet=is_quiet)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(sync.state, total=100)
         while not sync.state.has_ended:
             await asyncio.sleep(_LOOK_INTERVAL_SECONDS)

@@ -1,15 +1,13 @@
 """`numbers keys`: create, list and revoke API keys."""
 
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
-from deploy.cli.store_option import find_settings, print_json, store_options, with_store
+from deploy.cli.store_option import find_settings, print_json, print_table, store_options, with_store
 from shared.api_keys import (
     ORGANIZATION_NAME,
     ApiKey,
@@ -92,18 +90,13 @@ def list_(*, as_json: bool, redis_url: str | None, data_dir: Path) -> None:
     if not found:
         click.echo("no keys yet: make one with `numbers keys create`")
         return
-    table = Table("id", "organization", "prefix", "scopes", "created", "state", "label", box=None)
+    table = Table(box=None)
+    for name in ("id", "prefix", "organization", "state", "label", "scopes"):
+        table.add_column(name, overflow="fold", no_wrap=name in ("id", "prefix"))
     for key in found:
-        table.add_row(
-            key.id,
-            key.org_id,
-            key.prefix,
-            " ".join(key.scopes),
-            _minute(key.created_at),
-            f"revoked {_minute(key.revoked_at)}" if key.revoked_at else "live",
-            key.label or "",
-        )
-    Console(soft_wrap=True).print(table)
+        state = "live" if key.revoked_at is None else f"revoked {key.revoked_at:%Y-%m-%d %H:%M}"
+        table.add_row(key.id, key.prefix, key.org_id, state, key.label or "", " ".join(key.scopes))
+    print_table(table)
 
 
 @keys.command()
@@ -128,7 +121,3 @@ def revoke(*, key_id: str, as_json: bool, redis_url: str | None, data_dir: Path)
 def _resource(key: ApiKey, plaintext: str | None) -> dict[str, Any]:
     """Give the key resource of the contract."""
     return {**msgspec.to_builtins(key), "plaintext": plaintext}
-
-
-def _minute(time: datetime) -> str:
-    return f"{time:%Y-%m-%d %H:%M}"

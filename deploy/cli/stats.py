@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 
-from deploy.cli.store_option import find_settings, print_json, store_options, with_store
+from deploy.cli.store_option import find_settings, print_json, print_table, store_options, with_store
 from shared.phone_number import number_type_of
 from shared.search.walk import count_available
 
@@ -26,5 +25,5 @@ def stats(*, as_json: bool, redis_url: str | None, data_dir: Path) -> None:
     table.add_column("available", justify="right")
     for area_code, count in available.items():
         table.add_row(area_code, number_type_of(area_code), f"{count:,}")
-    Console(soft_wrap=True).print(table)
+    print_table(table)
     click.echo(f"{total:,} numbers available in {sum(map(bool, available.values()))} area codes")

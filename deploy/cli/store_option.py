@@ -1,6 +1,7 @@
 """Which store a command works on, and how it gets there."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -8,12 +9,15 @@ from typing import Any, TypeVar
 import click
 import msgspec
 from redis.asyncio.connection import parse_url
+from rich.console import Console
+from rich.table import Table
 
 from deploy.cli.instance import DEFAULT_DATA_DIR, read_instance, spool_dir
 from shared.settings import Settings, read_settings, variable_of
 from shared.store import Store
 
 T = TypeVar("T")
+_WIDTH_FOR_SCRIPTS = 300
 Command = Callable[..., Any]
 
 redis_url_option = click.option(
@@ -41,12 +45,12 @@ def find_settings(redis_url: str | None, data_dir: Path) -> Settings:
 
     Raises:
         BadSetting: a variable's value is unusable.
-        UsageError: the URL is unusable, or no service runs there.
+        ClickException: the URL is unusable, or no service runs there.
     """
     if redis_url is None:
         instance = read_instance(data_dir)
         if instance is None:
-            raise click.UsageError(
+            raise click.ClickException(
                 f"no service runs for the data directory {data_dir}: start one with `numbers up`, "
                 "or name a store with --redis-url or NUMBERS_REDIS_URL"
             )
@@ -79,6 +83,11 @@ def with_store(settings: Settings, action: Callable[[Store], Awaitable[T]]) -> T
             await store.close()
 
     return asyncio.run(run())
+
+
+def print_table(table: Table) -> None:
+    """Print a table, as wide as the terminal or, for a script, as wide as it needs to be."""
+    Console(width=None if sys.stdout.isatty() else _WIDTH_FOR_SCRIPTS).print(table)
 
 
 def print_json(value: Any) -> None:

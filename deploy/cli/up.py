@@ -160,11 +160,13 @@ class _Service:
             variable_of("spool_dir"): self._settings.spool_dir or "",
         }
         host, port = self._address
-        api = ["--app", "api.app:create_app", "run", "--host", host, "--port", str(port)]
-        api += ["--workers", str(self._api_workers), "--respawn-failed-workers", "--respawn-interval", "0.5"]
-        api += ["--workers-kill-timeout", "2"]
+        # Granian itself: `litestar run` would start it as a child of its own, outside the group that we can
+        # end. A worker that hangs at the end is killed after 2 s.
+        api = ["--interface", "asgi", "--factory", "api.app:create_app", "--host", host, "--port", str(port)]
+        api += ["--workers", str(self._api_workers), "--workers-kill-timeout", "2"]
+        api += ["--respawn-failed-workers", "--respawn-interval", "0.5"]
         self._children = [
-            ChildProcess("API", "litestar", *api, environment=environment, log=self._data_dir / "api.log"),
+            ChildProcess("API", "granian", *api, environment=environment, log=self._data_dir / "api.log"),
             ChildProcess(
                 "worker",
                 "arq",
