@@ -25,7 +25,7 @@ _SETTINGS = "NUMBERS_"
 
 
 def wait_until(predicate: Callable[[], T], description: str, seconds: float = 20.0) -> T:
-    """Ask again and again until the answer is true, and give it; fail with the description when it never is."""
+    """Ask again and again until the answer is true, and give it; fail with the description if it never is."""
     deadline = time.monotonic() + seconds
     while not (answer := predicate()):
         assert time.monotonic() < deadline, f"waited {seconds} s in vain: {description}"
