@@ -52,8 +52,9 @@ async def apply_snapshot(store: Store, run: FeedRun, new: Offers, report: Report
     intended = [await load_snapshot(store, run.carrier, generation) for generation in state.intended]
     change = difference(new, applied, intended)
     if change.size or intended:
-        await keep_snapshot(store, run, new)
+        # In this order, so that whatever was kept is found and forgotten by the run that adopts.
         await intend_snapshot(store, run)
+        await keep_snapshot(store, run, new)
         await _send(store, run, ordinal, change, report)
         await adopt_snapshot(store, run, state.generations)
     return change

@@ -23,6 +23,8 @@ from shared.syncs import RejectedRow
 _BLOCK_BYTES = 1 << 20
 _MAX_LINE_CHARACTERS = 1 << 16
 """A longer line is rejected: no row of a feed comes near it."""
+_MAX_LINE_BYTES = 4 * (_MAX_LINE_CHARACTERS + 1)
+"""So many bytes are a longer line whatever characters they are."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -110,7 +112,7 @@ def _line_blocks(content: IO[bytes]) -> Iterator[list[str]]:
         if newline:
             yield _text(whole).split("\n")
         # What is cut off is skipped here, so that a file without a line's end cannot fill the memory.
-        rest = rest[: _MAX_LINE_CHARACTERS + 1]
+        rest = rest[:_MAX_LINE_BYTES]
     if rest:
         yield _text(rest).split("\n")
 
@@ -131,7 +133,10 @@ def _reader_for(first_line: str) -> tuple[_ReadRow, bool]:
 
 
 def _csv_reader(header: str) -> _ReadRow:
-    names = [name.strip().lower() for name in _split(header)]
+    try:
+        names = [name.strip().lower() for name in _split(header)]
+    except _BadRow as error:
+        raise FeedUnreadable(f"the header {error}") from error
     if "number" not in names:
         shown = ", ".join(names)[:100]
         raise FeedUnreadable(f"the header has no column 'number'; its columns are: {shown!a}")

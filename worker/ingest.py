@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from shared.atomic.operations import FeedRun, Overtaken, claim_feed, leave_feed, renew_feed
 from shared.spool import Spool
-from shared.store import Store
+from shared.store import Store, StoreUnavailable
 from shared.syncs import MAX_KEPT_REJECTS, RejectedRow, SyncState, keep_rejects, read_sync, update_sync
 from worker.apply import apply_snapshot
 from worker.feed_file import FeedUnreadable, read_feed
@@ -66,7 +66,8 @@ async def _give_back(store: Store, run: FeedRun) -> None:
     """Let the next worker begin at once, not only when the lease is over."""
     try:
         await asyncio.shield(renew_feed(store, run, lease_ms=0))
-    except Overtaken:
+    except (Overtaken, StoreUnavailable):
+        # It is another's, or it comes free when the lease is over.
         return
 
 
@@ -157,8 +158,9 @@ async def _kept_in_hand(store: Store, run: FeedRun, progress: Progress, lease_ms
             keeper = group.create_task(_keep(store, run, progress, lease_ms))
             yield
             keeper.cancel()
-    except* Overtaken as group_of_one:
-        raise Overtaken from group_of_one
+    except ExceptionGroup as group_of_errors:
+        # The first is the cause; what followed, if anything, is its consequence.
+        raise group_of_errors.exceptions[0] from group_of_errors
 
 
 async def _keep(store: Store, run: FeedRun, progress: Progress, lease_ms: int) -> None:

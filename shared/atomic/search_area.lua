@@ -57,8 +57,28 @@ local function read(from, to, offset, count)
   )
 end
 
--- Begin window i at a random run and, where the run is long, at a random member of it by rank: a random
--- number would fall into the gaps between thousands blocks and show everybody the head of the next block.
+-- The first number of the run that holds next_local, or of the next one.
+local function run_at(next_local, lowest, block, unit)
+  return lowest + math.max(math.ceil((next_local - lowest - unit + 1) / block), 0) * block
+end
+
+-- Give the first run in stock from this one on; nil when there is none up to the last local number.
+local function find_run(run, lowest, block, unit)
+  while run < LOCALS and spent < BUDGET do
+    local member = read(run, LOCALS - 1, 0, 1)[1]
+    if not member then
+      return nil
+    end
+    local next_run = run_at(local_of(member), lowest, block, unit)
+    if next_run <= local_of(member) then
+      return next_run
+    end
+    run = next_run
+  end
+end
+
+-- Begin window i at a random run and at a random member of it by rank: a random number would fall into the
+-- gaps between thousands blocks, and everybody would be shown the head of the next one.
 local function enter_window()
   local lowest, block, unit = window(i)
   local runs = LOCALS / block
@@ -66,13 +86,14 @@ local function enter_window()
   if runs > 1 then
     -- The first fifth of the runs lies below LOWEST.
     run = lowest + (runs / 5 + random_run % (runs * 4 / 5)) * block
+    run = find_run(run, lowest, block, unit) or run
   end
   start, wrapped = run, false
-  if i < leading then
+  if unit > 1 then
     local count = redis.call('ZCOUNT', available, run * ATTRIBUTES, (run + unit) * ATTRIBUTES - 1)
     spent = spent + SEEK
-    if count > wanted then
-      start = local_of(read(run, run + unit - 1, random_start % (count - wanted + 1), 1)[1])
+    if count > 1 then
+      start = local_of(read(run, run + unit - 1, random_start % count, 1)[1])
     end
   end
   next_local = start
@@ -88,7 +109,7 @@ local function walk_window()
       return false
     end
     local last = wrapped and start - 1 or LOCALS - 1
-    local run = lowest + math.max(math.ceil((next_local - lowest - unit + 1) / block), 0) * block
+    local run = run_at(next_local, lowest, block, unit)
     local from = math.max(next_local, run)
     if from > last then
       if wrapped or start == 0 then

@@ -16,8 +16,8 @@ LOWEST_LOCAL = 2_000_000
 
 _WINDOWS_TO_DRAW_FROM = 3
 """Longer runs hold enough more often where stock lies in blocks; fewer windows would show all the same."""
-_COMFORT = 2
-"""A run that is expected to hold twice what is wanted almost always holds it."""
+_COMFORT = 10
+"""A run that is expected to hold ten times what is wanted leaves most of it to start in."""
 _DEVIATIONS = 3
 """Standard deviations of a count (its root) that are left behind a start, so that the run is long enough."""
 
@@ -36,7 +36,7 @@ class Window(NamedTuple):
         return self.lowest + skipped * self.block
 
 
-WHOLE_AREA = Window(0, LOCAL_NUMBERS, LOCAL_NUMBERS)
+WHOLE_AREA = Window(LOWEST_LOCAL, LOCAL_NUMBERS, LOCAL_NUMBERS - LOWEST_LOCAL)
 
 
 @lru_cache(maxsize=16_384)
