@@ -1,8 +1,12 @@
 """A running `numbers up`: where it leaves word of itself, so that the other commands find its store."""
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import click
 import msgspec
 from msgspec import Struct
 
@@ -45,3 +49,26 @@ def write_secret(path: Path, content: bytes) -> None:
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _SECRET_MODE), "wb") as file:
         file.write(content)
     part.replace(path)
+
+
+@contextmanager
+def owned(data_dir: Path) -> Iterator[None]:
+    """Make the data directory, and keep a second `numbers up` out of it; raises `ClickException`."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise click.ClickException(
+            f"the data directory {data_dir} cannot be used: {error.strerror}"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise click.ClickException(
+            f"a `numbers up` is running in {data_dir}; stop it, or choose another with --data-dir"
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(lock)

@@ -34,6 +34,8 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:
+        _give_up(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
 
 
 def _give_up(message: str) -> None:

@@ -1,0 +1,216 @@
+"""The service as processes on one machine: store, API and worker."""
+
+import http.client
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import redis
+
+from deploy.cli.child_process import ChildProcess
+from deploy.cli.embedded_store import EmbeddedStore, EmbeddedStoreError
+from deploy.cli.ingest import follow, hand_over
+from deploy.cli.instance import Instance, instance_file, read_instance, spool_dir, write_secret
+from deploy.cli.ports import LOOPBACK
+from deploy.cli.store_option import with_store
+from deploy.sample_feed import SAMPLE_FEED
+from shared import store_keys
+from shared.api_keys import Scope, create_api_key, digest_of, find_api_key, is_well_formed, new_secret
+from shared.settings import Settings, variable_of
+from shared.store import Store
+from shared.syncs import Sync, SyncState
+
+_DEMO_ORGANIZATION = "demo"
+_SAMPLE_CARRIER = "sample"
+_READY_TIMEOUT_SECONDS = 60.0
+_LOOK_INTERVAL_SECONDS = 0.1
+_STOP_TIMEOUT_SECONDS = 3.0
+"""For API and worker; with what the store takes, everything has stopped within 5 seconds."""
+
+
+class Service:
+    """Store, API and worker as processes, and what one needs to use them."""
+
+    def __init__(
+        self, data_dir: Path, port: int, api_workers: int, settings: Settings, redis_url: str | None
+    ) -> None:
+        """Prepare; nothing runs yet."""
+        self._data_dir = data_dir
+        self._address = (LOOPBACK, port)
+        self._api_workers = api_workers
+        self._settings = settings
+        self._given_url = redis_url
+        self._store: EmbeddedStore | None = None
+        self._children: list[ChildProcess] = []
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Run everything while the body does; the store is the first to come and the last to go."""
+        try:
+            redis_url = self._given_url or self._start_store()
+            self._settings = msgspec.structs.replace(
+                self._settings,
+                redis_url=redis_url,
+                spool_dir=self._settings.spool_dir or str(spool_dir(self._data_dir)),
+            )
+            key = with_store(self._settings, self._demo_key)
+            self._instance = Instance(
+                f"http://{self._address[0]}:{self._address[1]}", key, _DEMO_ORGANIZATION, redis_url
+            )
+            self._start_children()
+            write_secret(instance_file(self._data_dir), msgspec.json.encode(self._instance))
+            yield
+        finally:
+            self._stop()
+
+    def _start_store(self) -> str:
+        _stop_orphan(self._data_dir)
+        self._store = EmbeddedStore(self._data_dir / "store")
+        self._store.start()
+        return self._store.url
+
+    async def _demo_key(self, store: Store) -> str:
+        """Give the secret of a live key with all scopes: that of the last run, if it is still good."""
+        path = self._data_dir / "demo-key"
+        secret = path.read_text().strip() if path.exists() else ""
+        if is_well_formed(secret):
+            known = await find_api_key(store, digest_of(secret))
+            if known is not None and known.revoked_at is None:
+                return secret
+            secret = new_secret() if known else secret
+        else:
+            secret = new_secret()
+        write_secret(path, f"{secret}\n".encode())
+        await create_api_key(store, _DEMO_ORGANIZATION, tuple(Scope), "numbers up", secret)
+        return secret
+
+    def _start_children(self) -> None:
+        environment = {
+            variable_of("redis_url"): self._settings.redis_url,
+            variable_of("spool_dir"): self._settings.spool_dir or "",
+        }
+        host, port = self._address
+        # Granian itself: `litestar run` would start it as a child of its own, outside the group that we can
+        # end. A worker that hangs at the end is killed after 2 s.
+        api = ["--interface", "asgi", "--factory", "api.app:create_app", "--host", host, "--port", str(port)]
+        api += ["--workers", str(self._api_workers), "--workers-kill-timeout", "2"]
+        api += ["--respawn-failed-workers", "--respawn-interval", "0.5"]
+        self._children = [
+            ChildProcess("API", "granian", *api, environment=environment, log=self._data_dir / "api.log"),
+            ChildProcess(
+                "worker",
+                "arq",
+                "worker.main.WorkerSettings",
+                environment=environment,
+                log=self._data_dir / "worker.log",
+            ),
+        ]
+        for child in self._children:
+            child.log.write_bytes(b"")
+            child.start()
+
+    def wait_until_ready(self) -> None:
+        """Wait until requests are served; raises `ClickException` when that does not come."""
+        deadline = time.monotonic() + _READY_TIMEOUT_SECONDS
+        while not self._is_ready():
+            for child in self._children:
+                if (code := child.exit_code()) is not None:
+                    raise click.ClickException(f"the {child.name} ended with {code}; see {child.log}")
+            if time.monotonic() > deadline:
+                raise click.ClickException(
+                    f"not ready after {_READY_TIMEOUT_SECONDS:.0f} s; see {self._children[0].log}"
+                )
+            time.sleep(_LOOK_INTERVAL_SECONDS)
+
+    def _is_ready(self) -> bool:
+        connection = http.client.HTTPConnection(*self._address, timeout=2)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == http.HTTPStatus.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def bring_sample(self) -> None:
+        """Have the worker ingest the sample feed, unless it did so before."""
+
+        async def ingest(store: Store) -> Sync | None:
+            if await store.execute("HEXISTS", store_keys.FEEDS, _SAMPLE_CARRIER):
+                return None
+            with SAMPLE_FEED.open("rb") as file:
+                sync = await hand_over(store, self._settings, self._data_dir, _SAMPLE_CARRIER, file)
+            return await follow(store, sync, is_quiet=not sys.stderr.isatty())
+
+        sync = with_store(self._settings, ingest)
+        if sync is not None and sync.state is SyncState.FAILED:
+            raise click.ClickException(f"the sample feed failed: {sync.reason}")
+
+    def announce(self, ready_file: Path | None) -> None:
+        """Say how to use the service, on the screen and in the ready file."""
+        instance = self._instance
+        click.echo(f"API   {instance.url}\nDocs  {instance.url}/docs\nKey   {instance.key}\nTry\n")
+        click.echo(f"  curl -s {instance.url}/v1/phone-numbers/search \\")
+        click.echo(f"    -H 'Authorization: Bearer {instance.key}' \\")
+        click.echo("    -H 'Content-Type: application/json' \\")
+        click.echo("""    -d '{"area_code": "415", "pattern": "555"}'\n""")
+        click.echo(f"Logs are in {self._data_dir}. Ctrl-C stops everything.")
+        if ready_file is not None:
+            write_secret(ready_file, msgspec.json.encode(instance))
+
+    def watch(self) -> None:
+        """Bring back what dies, until a signal comes."""
+        while True:
+            if self._store is not None and self._store.has_died():
+                click.echo("the store has died and is brought back", err=True)
+                self._restart_store()
+            for child in self._children:
+                code = child.exit_code()
+                if child.bring_back():
+                    click.echo(
+                        f"the {child.name} ended with {code} and is brought back; see {child.log}", err=True
+                    )
+            time.sleep(_LOOK_INTERVAL_SECONDS)
+
+    def _restart_store(self) -> None:
+        try:
+            if self._store is not None:
+                self._store.start()
+        except EmbeddedStoreError as error:
+            click.echo(str(error), err=True)
+            time.sleep(1)
+
+    def _stop(self) -> None:
+        # A second Ctrl-C must not leave anything behind.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        instance_file(self._data_dir).unlink(missing_ok=True)
+        deadline = time.monotonic() + _STOP_TIMEOUT_SECONDS
+        for child in self._children:
+            child.ask_to_stop()
+        for child in self._children:
+            child.stop(deadline)
+        if self._store is not None:
+            self._store.stop()
+
+
+def _stop_orphan(data_dir: Path) -> None:
+    """Stop the store of a `numbers up` that was killed: two stores must not write the same files."""
+    left = read_instance(data_dir)
+    if left is None:
+        return
+    client = redis.Redis.from_url(left.redis_url, socket_timeout=2, socket_connect_timeout=2)
+    try:
+        config: Any = client.config_get("dir")
+        if config.get("dir") == str(data_dir / "store"):
+            client.shutdown()
+    except (redis.RedisError, OSError):
+        return
+    finally:
+        client.close()
