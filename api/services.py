@@ -10,7 +10,7 @@ from litestar.connection import ASGIConnection
 from msgspec import Struct
 
 from api.key_cache import KeyCache
-from shared.search.walk import AreaStock
+from shared.search.area_stock import AreaStock
 from shared.settings import Settings
 from shared.store import Store
 

@@ -8,7 +8,8 @@ from typing import Any
 from msgspec import Struct
 
 from shared import store_keys
-from shared.search.walk import AreaStock, Query, search
+from shared.search.area_stock import AreaStock
+from shared.search.walk import Query, search
 from shared.search.windows import LOCAL_NUMBERS, LOWEST_LOCAL
 from shared.stock_score import SMS, attributes, score
 from shared.store import Store
@@ -104,7 +105,7 @@ async def _measure_length(
     draw: random.Random,
 ) -> SearchFigures:
     stock = AreaStock(store)
-    await stock.read()
+    await stock.size_of(area_code)
     ranks = max(numbers - quantity, 1)
     key = store_keys.available(area_code)
     found = read_us = search_us = calls = 0

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from deploy.cli.store_option import find_settings, print_json, print_table, store_options, with_store
 from shared.phone_number import number_type_of
-from shared.search.walk import count_available
+from shared.search.area_stock import count_available
 
 
 @click.command()

@@ -1,8 +1,7 @@
 """The search: which area codes are walked, in which order, until enough numbers are found."""
 
 import asyncio
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from random import Random
 
 from msgspec import Struct
@@ -10,6 +9,7 @@ from msgspec import Struct
 from shared import store_keys
 from shared.atomic.operations import search_area
 from shared.phone_number import NumberType, e164, number_type_of
+from shared.search.area_stock import AreaStock
 from shared.search.windows import LOCAL_NUMBERS, LOWEST_LOCAL, Window, all_numbers, draw_span, windows_of
 from shared.stock_score import score
 from shared.store import Store
@@ -35,33 +35,6 @@ class Query(Struct, frozen=True):
     quantity: int = 10
 
 
-class AreaStock:
-    """How many numbers each area code has available, as of at most a second ago."""
-
-    _MAX_AGE_SECONDS = 1.0
-
-    def __init__(self, store: Store) -> None:
-        """Prepare; the first `read` asks the store."""
-        self._store = store
-        self._sizes: dict[str, int] = {}
-        self._read_at = -self._MAX_AGE_SECONDS
-
-    async def read(self) -> dict[str, int]:
-        """Give area code → available numbers, without empty area codes; raises `StoreUnavailable`."""
-        if time.monotonic() - self._read_at >= self._MAX_AGE_SECONDS:
-            asked_at = time.monotonic()
-            self._sizes = {area: size for area, size in (await count_available(self._store)).items() if size}
-            self._read_at = asked_at
-        return self._sizes
-
-
-async def count_available(store: Store) -> dict[str, int]:
-    """Count the available numbers of every known area code, in the order of the codes."""
-    area_codes = sorted(area.decode() for area in await store.execute("SMEMBERS", store_keys.AREAS))
-    sizes = await store.execute_many([("ZCARD", store_keys.available(area)) for area in area_codes])
-    return dict(zip(area_codes, sizes, strict=True))
-
-
 async def search(store: Store, stock: AreaStock, query: Query) -> list[str]:
     """Give up to `query.quantity` available numbers that match, as E.164 texts in ascending order.
 
@@ -72,10 +45,10 @@ async def search(store: Store, stock: AreaStock, query: Query) -> list[str]:
         StoreUnavailable: the store did not answer.
     """
     found: set[bytes] = set()
-    sizes = await stock.read()
-    for group in _groups(_candidates(sizes, query)):
+    sizes = await _candidates(stock, query)
+    for group in _groups(list(sizes)):
         await asyncio.gather(
-            *(_search_area(store, area_code, sizes.get(area_code, 0), query, found) for area_code in group)
+            *(_search_area(store, area_code, sizes[area_code], query, found) for area_code in group)
         )
         if len(found) >= query.quantity:
             break
@@ -83,13 +56,16 @@ async def search(store: Store, stock: AreaStock, query: Query) -> list[str]:
     return sorted(number.decode() for number in chosen)
 
 
-def _candidates(sizes: Mapping[str, int], query: Query) -> list[str]:
-    """Give the area codes to look in: in random order, those with more stock sooner."""
+async def _candidates(stock: AreaStock, query: Query) -> dict[str, int]:
+    """Give area code → about how many it has: in random order, those with more sooner."""
     if query.area_code is not None:
-        return [query.area_code] if _has_type(query.area_code, query) else []
-    areas = [area for area in sizes if _has_type(area, query)]
+        if not _has_type(query.area_code, query):
+            return {}
+        return {query.area_code: await stock.size_of(query.area_code)}
+    sizes = {area: size for area, size in (await stock.read()).items() if _has_type(area, query)}
     # The smallest of exponential waiting times with rates w belongs to i with probability w_i / sum(w).
-    return sorted(areas, key=lambda area: _random.expovariate(sizes[area]))
+    order = sorted(sizes, key=lambda area: _random.expovariate(sizes[area]))
+    return {area: sizes[area] for area in order}
 
 
 def _has_type(area_code: str, query: Query) -> bool:
