@@ -9,6 +9,7 @@ from redis.exceptions import (
     ConnectionError as RedisConnectionError,
 )
 from redis.exceptions import (
+    DataError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
@@ -64,6 +65,8 @@ class Store:
         """Close the connection; whoever still waits is told that the store is unavailable."""
         if self._sender is not None:
             self._sender.cancel()
+            # It hands back the batch that is under way.
+            await asyncio.wait([self._sender])
         self._fail_waiting(StoreUnavailable("closed"))
         await self._client.aclose()
 
@@ -88,6 +91,9 @@ class Store:
             pipeline.execute_command(*command)
         try:
             replies = await pipeline.execute(raise_on_error=False)
+        except (DataError, UnicodeEncodeError):
+            self._refuse_unencodable(batch)
+            return
         except (RedisError, OSError) as error:
             # Whoever queued up behind a dead link is told at once, instead of waiting for a time-out each.
             self._waiting = batch + self._waiting
@@ -98,6 +104,20 @@ class Store:
             raise
         for (_, future), reply in zip(batch, replies, strict=True):
             _settle(future, reply)
+
+    def _refuse_unencodable(self, batch: list[tuple[Sequence[Argument], asyncio.Future[Any]]]) -> None:
+        """Tell whoever passed what cannot be encoded; nothing was sent, so the others wait again."""
+        encoder = self._client.get_encoder()
+        encodable = []
+        for command, future in batch:
+            try:
+                for argument in command:
+                    encoder.encode(argument)
+            except (DataError, UnicodeEncodeError) as error:
+                _settle(future, error)
+            else:
+                encodable.append((command, future))
+        self._waiting = encodable + self._waiting
 
     def _fail_waiting(self, error: StoreUnavailable) -> None:
         waiting, self._waiting = self._waiting, []

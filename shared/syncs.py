@@ -7,14 +7,13 @@ files of a carrier are applied one after the other in the order in which they ca
 import re
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 import msgspec
 from msgspec import Struct
 from ulid import ULID
 
 from shared import clock, store_keys
-from shared.atomic.operations import register_carrier
+from shared.atomic.operations import FeedRun, record_run, register_carrier
 from shared.store import Store
 from shared.store_keys import SYNC_LIFETIME
 
@@ -90,15 +89,18 @@ async def queue_sync(store: Store, sync_id: str, carrier: str) -> Sync:
     """
     at = await clock.now(store)
     sync = Sync(id=sync_id, carrier=carrier, state=SyncState.QUEUED, created_at=at, updated_at=at)
-    await _write(store, sync.id, msgspec.to_builtins(sync))
+    key = store_keys.sync(sync.id)
+    fields = [item for field in msgspec.to_builtins(sync).items() if field[1] is not None for item in field]
+    await store.execute_many([("HSET", key, *fields), ("EXPIRE", key, _LIFETIME_SECONDS)])
     await register_carrier(store, carrier)
     await store.execute("RPUSH", store_keys.feed_queue(carrier), sync.id)
     return sync
 
 
-async def update_sync(store: Store, sync_id: str, **changes: str | int) -> None:
-    """Change fields of a sync's record; raises `StoreUnavailable`."""
-    await _write(store, sync_id, changes | {"updated_at": msgspec.to_builtins(await clock.now(store))})
+async def update_sync(store: Store, run: FeedRun, **changes: str | int) -> None:
+    """Write what a run has to say into its sync's record; raises `Overtaken` and `StoreUnavailable`."""
+    changes["updated_at"] = msgspec.to_builtins(await clock.now(store))
+    await record_run(store, run, [item for change in changes.items() for item in change])
 
 
 async def read_sync(store: Store, sync_id: str) -> Sync | None:
@@ -131,9 +133,3 @@ async def open_feeds(store: Store) -> list[str]:
     carriers = [carrier.decode() for carrier in await store.execute("HKEYS", store_keys.FEEDS)]
     lengths = await store.execute_many([("LLEN", store_keys.feed_queue(carrier)) for carrier in carriers])
     return [carrier for carrier, length in zip(carriers, lengths, strict=True) if length]
-
-
-async def _write(store: Store, sync_id: str, fields: dict[str, Any]) -> None:
-    key = store_keys.sync(sync_id)
-    present = [item for name, value in fields.items() if value is not None for item in (name, value)]
-    await store.execute_many([("HSET", key, *present), ("EXPIRE", key, _LIFETIME_SECONDS)])

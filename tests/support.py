@@ -59,6 +59,8 @@ class Service:
         self.data_dir = data_dir
         self._ready_file = data_dir / "ready.json"
         data_dir.mkdir(exist_ok=True)
+        # One that a run before left behind would make this one look ready.
+        self._ready_file.unlink(missing_ok=True)
         self.output = data_dir / "output.log"
         with self.output.open("wb") as output:
             command = [

@@ -25,7 +25,7 @@ from shared.atomic.operations import (
 )
 from shared.stock_score import attributes
 from shared.store import Store
-from worker.feed_state import keep_snapshot, load_snapshot, read_feed_state
+from worker.feed_state import load_snapshot, read_feed_state, save_snapshot
 from worker.snapshot import Difference, Offers, difference
 
 _CALLS_AT_ONCE = 32
@@ -54,7 +54,7 @@ async def apply_snapshot(store: Store, run: FeedRun, new: Offers, report: Report
     if change.size or intended:
         # In this order, so that whatever was kept is found and forgotten by the run that adopts.
         await intend_snapshot(store, run)
-        await keep_snapshot(store, run, new)
+        await save_snapshot(store, run, new)
         await _send(store, run, ordinal, change, report)
         await adopt_snapshot(store, run, state.generations)
     return change

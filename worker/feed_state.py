@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 from pyroaring import BitMap
 
 from shared import store_keys
-from shared.atomic.operations import FeedRun
+from shared.atomic.operations import FeedRun, Overtaken, keep_snapshot
 from shared.store import Store
 from worker.snapshot import Offers
 
@@ -40,26 +40,32 @@ async def read_feed_state(store: Store, carrier: str) -> FeedState:
 
 
 async def load_snapshot(store: Store, carrier: str, generation: int) -> Offers:
-    """Give a kept snapshot; raises `StoreUnavailable`."""
+    """Give a kept snapshot.
+
+    Raises:
+        Overtaken: a later run has replaced it meanwhile.
+        StoreUnavailable: the store did not answer.
+    """
     key = store_keys.feed_snapshot(carrier, generation)
     offers: dict[tuple[str, int], BitMap] = {}
     places = await store.execute("HKEYS", key)
     for group in _groups(iter(places)):
         bitmaps = await store.execute("HMGET", key, *group)
+        if None in bitmaps:
+            raise Overtaken
         for place, bitmap in zip(group, bitmaps, strict=True):
             area_code, features = place.decode().split(":")
             offers[area_code, int(features)] = BitMap.deserialize(bitmap)
     return offers
 
 
-async def keep_snapshot(store: Store, run: FeedRun, offers: Offers) -> None:
-    """Keep a snapshot under the run's generation; raises `StoreUnavailable`."""
-    key = store_keys.feed_snapshot(run.carrier, run.generation)
+async def save_snapshot(store: Store, run: FeedRun, offers: Offers) -> None:
+    """Keep a snapshot under the run's generation; raises `Overtaken` and `StoreUnavailable`."""
     for group in _groups(iter(offers.items())):
         fields: list[str | bytes] = []
         for (area_code, features), bitmap in group:
             fields += [f"{area_code}:{features}", bitmap.serialize()]
-        await store.execute("HSET", key, *fields)
+        await keep_snapshot(store, run, fields)
 
 
 def _groups(items: Iterator[_T]) -> Iterator[list[_T]]:

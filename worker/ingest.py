@@ -75,9 +75,7 @@ async def _run_sync(store: Store, spool: Spool, run: FeedRun, lease_ms: int) -> 
     sync = await read_sync(store, run.sync_id)
     if sync is not None and not sync.state.has_ended:
         attempts = sync.attempts + 1
-        await update_sync(
-            store, run.sync_id, state=SyncState.RUNNING, generation=run.generation, attempts=attempts
-        )
+        await update_sync(store, run, state=SyncState.RUNNING, attempts=attempts)
         if attempts > _MAX_ATTEMPTS:
             await _fail(store, run, f"given up after {_MAX_ATTEMPTS} runs that did not come to an end")
         else:
@@ -104,7 +102,7 @@ async def _ingest(store: Store, path: Path, run: FeedRun, lease_ms: int) -> None
         }
         if not reading.offers:
             # Absence is how carriers say "gone", and a feed of nothing is how their outages look.
-            await update_sync(store, run.sync_id, **counts)
+            await update_sync(store, run, **counts)
             await _fail(store, run, "the file holds no number that can be used; the stock stays as it was")
             return
 
@@ -114,7 +112,7 @@ async def _ingest(store: Store, path: Path, run: FeedRun, lease_ms: int) -> None
         change = await apply_snapshot(store, run, reading.offers, report)
     await update_sync(
         store,
-        run.sync_id,
+        run,
         state=SyncState.APPLIED,
         added=change.added,
         removed=change.removed,
@@ -129,7 +127,7 @@ async def _ingest(store: Store, path: Path, run: FeedRun, lease_ms: int) -> None
 
 
 async def _fail(store: Store, run: FeedRun, reason: str) -> None:
-    await update_sync(store, run.sync_id, state=SyncState.FAILED, reason=reason)
+    await update_sync(store, run, state=SyncState.FAILED, reason=reason)
     logger.warning("sync %s of %s failed: %s", run.sync_id, run.carrier, reason)
 
 
@@ -167,6 +165,6 @@ async def _keep(store: Store, run: FeedRun, progress: Progress, lease_ms: int) -
     while True:
         await renew_feed(store, run, lease_ms)
         await update_sync(
-            store, run.sync_id, progress=progress.percent, read=progress.read, rejected=progress.rejected
+            store, run, progress=progress.percent, read=progress.read, rejected=progress.rejected
         )
         await asyncio.sleep(_REPORT_INTERVAL_SECONDS)

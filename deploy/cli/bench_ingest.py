@@ -12,6 +12,7 @@ from msgspec import Struct
 from deploy.cli.child_process import ChildProcess
 from deploy.cli.ingest import hand_over
 from deploy.sample_feed.generate import AREA_CODES
+from shared import store_keys
 from shared.phone_number import InvalidNumber, parse_number
 from shared.settings import Settings, variable_of
 from shared.stock_score import SMS, attributes, score
@@ -66,7 +67,7 @@ def time_bare_zadd(url: str, numbers: list[tuple[str, int]]) -> float:
         for area_code, members in by_area.items():
             items = list(members.items())
             for begin in range(0, len(items), _MEMBERS_PER_ZADD):
-                pipeline.zadd(f"{{{area_code}}}:available", dict(items[begin : begin + _MEMBERS_PER_ZADD]))
+                pipeline.zadd(store_keys.available(area_code), dict(items[begin : begin + _MEMBERS_PER_ZADD]))
                 commands += 1
                 if commands % _ZADDS_PER_PIPELINE == 0:
                     pipeline.execute()

@@ -3,12 +3,14 @@
 import sys
 
 import click
+from redis.exceptions import RedisError
 
 from deploy.cli.bench import bench
 from deploy.cli.ingest import ingest
 from deploy.cli.keys import keys
 from deploy.cli.stats import stats
 from deploy.cli.up import up
+from shared.atomic.operations import TooManyCarriers
 from shared.settings import BadSetting
 from shared.store import StoreUnavailable
 
@@ -29,6 +31,10 @@ def main() -> None:
         numbers(prog_name="numbers")
     except StoreUnavailable as error:
         _give_up(f"the store cannot be reached: {error}")
+    except TooManyCarriers as error:
+        _give_up(str(error))
+    except RedisError as error:
+        _give_up(f"the store refuses a command: {error}")
     except BadSetting as error:
         _give_up(str(error))
     except BrokenPipeError:

@@ -18,6 +18,8 @@ _RENEW_FEED = Script("renew_feed")
 _INTEND_SNAPSHOT = Script("intend_snapshot")
 _ADOPT_SNAPSHOT = Script("adopt_snapshot")
 _LEAVE_FEED = Script("leave_feed")
+_KEEP_SNAPSHOT = Script("keep_snapshot")
+_RECORD_RUN = Script("record_run")
 _RAISE_FENCE = Script("raise_fence")
 _STOCK = Script("stock")
 _WITHDRAW = Script("withdraw")
@@ -79,6 +81,18 @@ async def renew_feed(store: Store, run: FeedRun, lease_ms: int) -> None:
 async def intend_snapshot(store: Store, run: FeedRun) -> None:
     """Note that the run is going to apply the snapshot kept under its generation; raises `Overtaken`."""
     _check(await _INTEND_SNAPSHOT.run(store, [store_keys.feed(run.carrier)], run.generation))
+
+
+async def keep_snapshot(store: Store, run: FeedRun, fields: Iterable[str | bytes]) -> None:
+    """Keep a part of the run's snapshot: place, bitmap, place, bitmap; raises `Overtaken`."""
+    keys = [store_keys.feed(run.carrier), store_keys.feed_snapshot(run.carrier, run.generation)]
+    _check(await _KEEP_SNAPSHOT.run(store, keys, run.generation, *fields))
+
+
+async def record_run(store: Store, run: FeedRun, fields: Iterable[str | int]) -> None:
+    """Write field, value, field, value into the record of the run's sync; raises `Overtaken`."""
+    lifetime = int(store_keys.SYNC_LIFETIME.total_seconds())
+    _check(await _RECORD_RUN.run(store, [store_keys.sync(run.sync_id)], run.generation, lifetime, *fields))
 
 
 async def adopt_snapshot(store: Store, run: FeedRun, replaced: Iterable[int]) -> None:

@@ -23,20 +23,21 @@ ONE = PhoneNumber("415", 5550101)
 TWO = PhoneNumber("212", 2345678)
 THREE = PhoneNumber("604", 9876543)
 
-Read = Callable[[bytes], tuple[list[Row], list[RejectedRow]]]
+Whole = tuple[list[Row], list[RejectedRow]]
+Read = Callable[[bytes], Whole]
 
 
 @pytest.fixture
 def read(tmp_path: Path) -> Read:
     """Give what reads a feed of these bytes whole."""
 
-    def read(content: bytes) -> tuple[list[Row], list[RejectedRow]]:
+    def read(content: bytes) -> Whole:
         return read_whole(tmp_path / "feed", content)
 
     return read
 
 
-def read_whole(path: Path, content: bytes) -> tuple[list[Row], list[RejectedRow]]:
+def read_whole(path: Path, content: bytes) -> Whole:
     path.write_bytes(content)
     blocks = list(read_feed(path))
     return [row for block in blocks for row in block.rows], [row for block in blocks for row in block.rejects]
@@ -85,7 +86,7 @@ def test_reads_a_feed_with_one_of_the_two_flags(read: Read, column: str, feature
     + [(text, False) for text in ("false", "FALSE", "f", "F", "no", "No", "n", "N", "0", "", "  ")],
 )
 def test_reads_a_flag_in_the_spellings_in_use(read: Read, spelling: str, is_set: bool) -> None:
-    expected = ([(ONE, SMS * is_set)], [])
+    expected: Whole = ([(ONE, SMS * is_set)], [])
     assert read(f"number,sms\n4155550101,{spelling}\n".encode()) == expected
     assert read(f'sms,number\n"{spelling}",4155550101\n'.encode()) == expected
 
@@ -158,7 +159,7 @@ def test_reads_a_header_without_rows_as_no_rows(read: Read, header: str) -> None
 def test_reads_csv_with_either_line_end_a_byte_order_mark_and_an_open_end(
     read: Read, mark: bytes, end: bytes, lines: list[bytes]
 ) -> None:
-    expected = ([(ONE, 0), (TWO, 0)], [])
+    expected: Whole = ([(ONE, 0), (TWO, 0)], [])
     assert read(mark + end.join(lines)) == expected
     assert read(mark + end.join(lines) + end) == expected
     assert read(mark + end.join(lines) + b"\r") == expected
@@ -170,14 +171,25 @@ def test_reads_ndjson_with_either_line_end_a_byte_order_mark_and_an_open_end(
     read: Read, mark: bytes, end: bytes
 ) -> None:
     lines = [b'{"number": "4155550101"}', b'{"number": 2122345678}']
-    expected = ([(ONE, 0), (TWO, 0)], [])
+    expected: Whole = ([(ONE, 0), (TWO, 0)], [])
     assert read(mark + end.join(lines)) == expected
     assert read(mark + end.join(lines) + end) == expected
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\t \t", "\r"])
 def test_blank_lines_are_no_rows_but_count_as_lines(read: Read, blank: str) -> None:
-    lines = [blank, blank, "number,sms", blank, "4155550101,1", blank, "hello,1", blank, "2122345678,0", blank]
+    lines = [
+        blank,
+        blank,
+        "number,sms",
+        blank,
+        "4155550101,1",
+        blank,
+        "hello,1",
+        blank,
+        "2122345678,0",
+        blank,
+    ]
     assert read("\n".join(lines).encode()) == ([(ONE, SMS), (TWO, 0)], [RejectedRow(7, "has letters")])
     lines = [blank, '{"number":"4155550101"}', blank, blank, '{"number":"hello"}', blank]
     assert read("\n".join(lines).encode()) == ([(ONE, 0)], [RejectedRow(5, "has letters")])
@@ -188,7 +200,9 @@ def test_text_that_is_not_utf_8_costs_nothing_beside_the_number_and_the_row_with
     rows, rejects = read(content)
     assert rows == [(ONE, 0), (THREE, 0)]
     assert [row.line for row in rejects] == [3]
-    content = b'{"number":"4155550101","city":"Montr\xe9al"}\n{"number":"212\xff2345678"}\n{"number":6049876543}'
+    content = (
+        b'{"number":"4155550101","city":"Montr\xe9al"}\n{"number":"212\xff2345678"}\n{"number":6049876543}'
+    )
     rows, rejects = read(content)
     assert rows == [(ONE, 0), (THREE, 0)]
     assert [row.line for row in rejects] == [2]
@@ -248,6 +262,7 @@ def test_a_line_may_have_65536_characters_and_not_one_more(
     too_long = to_line(character * (MOST_CHARACTERS - len(to_line("")) + 1))
     assert read("\n".join([first, longest, last]).encode()) == ([(TWO, 0), (ONE, 0)], [])
     assert read("\r\n".join([first, longest, last, ""]).encode()) == ([(TWO, 0), (ONE, 0)], [])
+    assert read("\r\n".join([first, last, longest, ""]).encode()) == ([(ONE, 0), (TWO, 0)], [])
     rows, rejects = read("\n".join([first, too_long, last, "bad"]).encode())
     assert rows == [(ONE, 0)]
     assert rejects[0] == RejectedRow(2, "is longer than 65536 characters")
@@ -308,7 +323,7 @@ def test_a_file_that_is_one_endless_line_fills_no_memory(tmp_path: Path, start: 
             rejects = [row for block in read_feed(path) for row in block.rejects]
             assert [row.reason for row in rejects] == ["is longer than 65536 characters"]
         else:
-            with pytest.raises(FeedUnreadable, match="^the header is longer than 65536 characters$"):
+            with pytest.raises(FeedUnreadable, match=r"^the header is longer than 65536 characters$"):
                 list(read_feed(path))
         _, peak = tracemalloc.get_traced_memory()
     finally:
@@ -382,7 +397,9 @@ def test_reads_gzip_of_several_members_with_borders_inside_a_row(read: Read) -> 
 
 
 def test_gives_the_position_in_the_file_as_it_lies_on_disk(tmp_path: Path) -> None:
-    content = "number,note\n" + "".join(f"+1415{2_200_000 + at},{at * 7919 % 10_007}\n" for at in range(150_000))
+    content = "number,note\n" + "".join(
+        f"+1415{2_200_000 + at},{at * 7919 % 10_007}\n" for at in range(150_000)
+    )
     for stored in (content.encode(), gzip.compress(content.encode())):
         path = tmp_path / "feed"
         path.write_bytes(stored)
@@ -448,7 +465,16 @@ def test_an_overlong_header_makes_the_file_unreadable(read: Read) -> None:
         lambda whole: whole[:-8] + b"\x00" * 8,
         lambda _: b"\x1f\x8bgarbage and more of it",
     ],
-    ids=["half", "one byte", "magic only", "header only", "garbage behind", "garbage within", "sum", "garbage"],
+    ids=[
+        "half",
+        "one byte",
+        "magic only",
+        "header only",
+        "garbage behind",
+        "garbage within",
+        "sum",
+        "garbage",
+    ],
 )
 def test_broken_gzip_is_unreadable(read: Read, damage: Callable[[bytes], bytes]) -> None:
     whole = gzip.compress(b"number\n" + b"".join(b"415%d\n" % (2_200_000 + at * 13) for at in range(5_000)))
@@ -494,7 +520,12 @@ def written_rows(draw: st.DrawFn) -> WrittenRow:
         text = draw(bad_texts)
     else:
         national = f"{number.area_code}{number.local}"
-        spellings = (national, f"1{national}", number.e164, f"({national[:3]}) {national[3:6]}-{national[6:]}")
+        spellings = (
+            national,
+            f"1{national}",
+            number.e164,
+            f"({national[:3]}) {national[3:6]}-{national[6:]}",
+        )
         text = draw(st.sampled_from(spellings))
     blank_lines = draw(st.sampled_from([0, 0, 0, 1, 2]))
     return WrittenRow(number, text, draw(st.booleans()), draw(st.booleans()), draw(notes), blank_lines)
@@ -512,29 +543,21 @@ def expected_of(rows: list[WrittenRow], first_line: int) -> tuple[list[Row], lis
     return good, bad
 
 
-def render_csv(rows: list[WrittenRow], columns: list[str], quoting: Any, end: str) -> str:
-    output = io.StringIO()
-    writer = csv.writer(output, quoting=quoting, lineterminator=end)
-    writer.writerow(columns)
-    for row in rows:
-        output.write(end * row.blank_lines_before)
-        flags = {"sms": "yes" if row.sms else "", "mms": "1" if row.mms else "FALSE"}
-        writer.writerow({"number": row.text, "note": row.note, **flags}[column.lower()] for column in columns)
-    return output.getvalue()
+class Form(NamedTuple):
+    """How rows are written down."""
+
+    is_csv: bool
+    columns: list[str]
+    quoting: Any
+    as_integers: bool
+    end: str
+    ends_open: bool
+    mark: bytes
+    is_gzip: bool
 
 
-def render_ndjson(rows: list[WrittenRow], end: str, *, as_integers: bool) -> str:
-    lines = []
-    for row in rows:
-        number = int(row.text) if as_integers and row.text.isascii() and row.text.isdigit() else row.text
-        line = json.dumps({"note": row.note, "number": number, "sms": row.sms, "mms": row.mms})
-        lines.append(end * row.blank_lines_before + line)
-    return end.join(lines)
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    rows=st.lists(written_rows(), min_size=1, max_size=25),
+forms = st.builds(
+    Form,
     is_csv=st.booleans(),
     columns=st.permutations(["Number", "sms", "MMS", "note"]),
     quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
@@ -543,30 +566,47 @@ def render_ndjson(rows: list[WrittenRow], end: str, *, as_integers: bool) -> str
     ends_open=st.booleans(),
     mark=st.sampled_from([b"", b"\xef\xbb\xbf"]),
     is_gzip=st.booleans(),
-    block_bytes=st.integers(1, 200),
 )
+
+
+def render(rows: list[WrittenRow], form: Form) -> bytes:
+    text = render_csv(rows, form) if form.is_csv else render_ndjson(rows, form)
+    content = form.mark + (text.removesuffix(form.end) if form.ends_open else text).encode()
+    return gzip.compress(content) if form.is_gzip else content
+
+
+def render_csv(rows: list[WrittenRow], form: Form) -> str:
+    output = io.StringIO()
+    writer = csv.writer(output, quoting=form.quoting, lineterminator=form.end)
+    writer.writerow(form.columns)
+    for row in rows:
+        output.write(form.end * row.blank_lines_before)
+        flags = {"sms": "yes" if row.sms else "", "mms": "1" if row.mms else "FALSE"}
+        fields = {"number": row.text, "note": row.note, **flags}
+        writer.writerow(fields[column.lower()] for column in form.columns)
+    return output.getvalue()
+
+
+def render_ndjson(rows: list[WrittenRow], form: Form) -> str:
+    output = io.StringIO()
+    for row in rows:
+        is_integer = form.as_integers and row.text.isascii() and row.text.isdigit()
+        number = int(row.text) if is_integer else row.text
+        line = json.dumps({"note": row.note, "number": number, "sms": row.sms, "mms": row.mms})
+        output.write(form.end * row.blank_lines_before + line + form.end)
+    return output.getvalue()
+
+
+@settings(max_examples=150, deadline=None)
+@given(rows=st.lists(written_rows(), min_size=1, max_size=25), form=forms, block_bytes=st.integers(1, 200))
 def test_the_rows_read_are_the_rows_written(
-    tmp_path_factory: pytest.TempPathFactory,
-    rows: list[WrittenRow],
-    is_csv: bool,
-    columns: list[str],
-    quoting: int,
-    as_integers: bool,
-    end: str,
-    ends_open: bool,
-    mark: bytes,
-    is_gzip: bool,
-    block_bytes: int,
+    tmp_path_factory: pytest.TempPathFactory, rows: list[WrittenRow], form: Form, block_bytes: int
 ) -> None:
-    text = (
-        render_csv(rows, columns, quoting, end) if is_csv else render_ndjson(rows, end, as_integers=as_integers)
-    )
-    content = mark + (text.removesuffix(end) if ends_open else text).encode()
     path = tmp_path_factory.getbasetemp() / "any-feed"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("worker.feed_file._BLOCK_BYTES", block_bytes)
-        read_rows, rejects = read_whole(path, gzip.compress(content) if is_gzip else content)
-    good, bad = expected_of(rows, 2 if is_csv else 1)
+        read_rows, rejects = read_whole(path, render(rows, form))
+    good, bad = expected_of(rows, 2 if form.is_csv else 1)
     assert read_rows == good
     assert [row.line for row in rejects] == bad
 
@@ -580,11 +620,12 @@ def test_whatever_the_bytes_they_are_read_or_refused_in_one_line(
     path = tmp_path_factory.getbasetemp() / "any-bytes"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("worker.feed_file._BLOCK_BYTES", block_bytes)
+        rows, rejects, refusal = list[Row](), list[RejectedRow](), ""
         try:
             rows, rejects = read_whole(path, start + content)
-        except FeedUnreadable as refusal:
-            assert len(str(refusal).splitlines()) == 1
-        else:
-            lines = (start + content).count(b"\n") + 1
-            assert len(rows) + len(rejects) <= lines
-            assert all(1 <= reject.line <= lines for reject in rejects)
+        except FeedUnreadable as error:
+            refusal = str(error)
+    lines = (start + content).count(b"\n") + 1
+    assert len(refusal.splitlines()) <= 1
+    assert len(rows) + len(rejects) <= lines
+    assert all(1 <= reject.line <= lines for reject in rejects)

@@ -88,7 +88,14 @@ def test_counts_duplicates_across_blocks() -> None:
 
 def test_the_fewest_features_win_where_rows_differ() -> None:
     first, second, third = NUMBERS[:3]
-    rows = [(first, SMS | MMS), (first, MMS), (second, 0), (second, SMS | MMS), (third, SMS), (third, SMS | MMS)]
+    rows = [
+        (first, SMS | MMS),
+        (first, MMS),
+        (second, 0),
+        (second, SMS | MMS),
+        (third, SMS),
+        (third, SMS | MMS),
+    ]
     assert build(rows) == ({first: MMS, second: 0, third: SMS}, 3)
 
 

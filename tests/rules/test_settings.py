@@ -1,0 +1,146 @@
+import re
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.settings import BadSetting, Settings, read_settings, variable_of
+
+DEFAULTS = {
+    "redis_url": "redis://127.0.0.1:6379/0",
+    "spool_dir": None,
+    "store_timeout_seconds": 1.5,
+    "key_cache_seconds": 0.5,
+    "feed_lease_seconds": 15.0,
+}
+GOOD: list[tuple[str, str, object]] = [
+    ("NUMBERS_REDIS_URL", "redis://store:6380/3", "redis://store:6380/3"),
+    ("NUMBERS_REDIS_URL", "rediss://user:p%40ss@store/0", "rediss://user:p%40ss@store/0"),
+    ("NUMBERS_REDIS_URL", "unix:///run/store.sock?db=1", "unix:///run/store.sock?db=1"),
+    ("NUMBERS_SPOOL_DIR", "/var/spool/numbers", "/var/spool/numbers"),
+    ("NUMBERS_SPOOL_DIR", "5", "5"),
+    ("NUMBERS_STORE_TIMEOUT_SECONDS", "3", 3.0),
+    ("NUMBERS_STORE_TIMEOUT_SECONDS", "0.25", 0.25),
+    ("NUMBERS_KEY_CACHE_SECONDS", "1e-1", 0.1),
+    ("NUMBERS_FEED_LEASE_SECONDS", "60", 60.0),
+]
+SECONDS = ("NUMBERS_STORE_TIMEOUT_SECONDS", "NUMBERS_KEY_CACHE_SECONDS", "NUMBERS_FEED_LEASE_SECONDS")
+
+
+def field_of(variable: str) -> str:
+    return variable.removeprefix("NUMBERS_").lower()
+
+
+def test_with_nothing_set_everything_has_its_default() -> None:
+    assert msgspec.structs.asdict(read_settings({})) == DEFAULTS
+    assert read_settings({}) == Settings()
+
+
+@pytest.mark.parametrize("field", DEFAULTS)
+def test_an_empty_variable_means_its_default(field: str) -> None:
+    assert read_settings({variable_of(field): ""}) == Settings()
+
+
+@pytest.mark.parametrize(("variable", "text", "value"), GOOD)
+def test_a_variable_sets_its_field_and_no_other(variable: str, text: str, value: object) -> None:
+    settings = read_settings({variable: text})
+
+    assert msgspec.structs.asdict(settings) == DEFAULTS | {field_of(variable): value}
+
+
+def test_every_field_has_a_variable_that_is_read() -> None:
+    assert set(Settings.__struct_fields__) == set(DEFAULTS) == {field_of(variable) for variable, _, _ in GOOD}
+
+
+def test_all_variables_can_be_set_at_once() -> None:
+    wanted = {variable: (text, value) for variable, text, value in GOOD}
+
+    settings = read_settings({variable: text for variable, (text, _) in wanted.items()})
+
+    assert msgspec.structs.asdict(settings) == {field_of(name): value for name, (_, value) in wanted.items()}
+
+
+def test_other_variables_are_none_of_ours() -> None:
+    others = {"NUMBERS_NOTHING": "x", "REDIS_URL": "x", "numbers_redis_url": "x", "KEY_CACHE_SECONDS": "x"}
+
+    assert read_settings(others) == Settings()
+
+
+def test_the_process_environment_is_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBERS_KEY_CACHE_SECONDS", "0.125")
+
+    assert read_settings().key_cache_seconds == 0.125
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        *[
+            (variable, value)
+            for variable in SECONDS
+            for value in (
+                "abc",
+                "0",
+                "-1",
+                "-0.0",
+                "nan",
+                "inf",
+                "1e400",
+                "1,5",
+                "5s",
+                "0x5",
+                "true",
+                " ",
+                "\N{FULLWIDTH DIGIT ONE}",
+            )
+        ],
+        ("NUMBERS_REDIS_URL", "localhost"),
+        ("NUMBERS_REDIS_URL", "localhost:6379"),
+        ("NUMBERS_REDIS_URL", "http://localhost:6379"),
+        ("NUMBERS_REDIS_URL", " redis://localhost"),
+        ("NUMBERS_REDIS_URL", "REDIS//localhost"),
+        ("NUMBERS_REDIS_URL", "redis://localhost:port/0"),
+        ("NUMBERS_REDIS_URL", "redis://localhost:99999/0"),
+        ("NUMBERS_REDIS_URL", "redis://localhost:6379/first"),
+        ("NUMBERS_REDIS_URL", "redis://localhost:6379?db=first"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_refused_with_variable_and_value(variable: str, value: str) -> None:
+    with pytest.raises(BadSetting) as refused:
+        read_settings({variable: value})
+
+    [line] = str(refused.value).splitlines()
+    assert re.match(rf"{variable}=.*{re.escape(value)}.* cannot be used: .", line)
+
+
+def test_the_bad_one_of_many_is_named() -> None:
+    good = {variable: text for variable, text, _ in GOOD}
+
+    with pytest.raises(BadSetting, match=r"^NUMBERS_KEY_CACHE_SECONDS='x'"):
+        read_settings(good | {"NUMBERS_KEY_CACHE_SECONDS": "x"})
+
+
+@given(st.dictionaries(st.sampled_from([variable_of(field) for field in DEFAULTS]), st.text()))
+def test_any_text_is_either_read_or_refused_in_one_line_that_names_a_variable_of_it(
+    environment: dict[str, str],
+) -> None:
+    try:
+        settings = read_settings(environment)
+    except BadSetting as error:
+        refusal = str(error)
+    else:
+        assert all(getattr(settings, field_of(name)) > 0 for name in SECONDS)
+        return
+    assert refusal.startswith(tuple(f"{variable}=" for variable in environment))
+    assert len(refusal.splitlines()) == 1
+
+
+@pytest.mark.parametrize("field", DEFAULTS)
+def test_settings_cannot_be_changed(field: str) -> None:
+    settings: Any = Settings()
+
+    with pytest.raises(AttributeError):
+        setattr(settings, field, "other")
+    assert settings == Settings()
