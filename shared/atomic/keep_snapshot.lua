@@ -13,5 +13,5 @@ local feed, snapshot, generation = KEYS[1], KEYS[2], ARGV[1]
 if redis.call('HGET', feed, 'generation') ~= generation then
   return 0
 end
-redis.call('HSET', snapshot, unpack(ARGV, 2))
+redis.call('HSET', snapshot, unpack(ARGV, 2, #ARGV))
 return 1

@@ -13,6 +13,6 @@ local sync, generation, lifetime = KEYS[1], tonumber(ARGV[1]), ARGV[2]
 if tonumber(redis.call('HGET', sync, 'generation') or 0) > generation then
   return 0
 end
-redis.call('HSET', sync, 'generation', ARGV[1], unpack(ARGV, 3))
+redis.call('HSET', sync, 'generation', ARGV[1], unpack(ARGV, 3, #ARGV))
 redis.call('EXPIRE', sync, lifetime)
 return 1
