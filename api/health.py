@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 
 from api.docs import NO_KEY
 from api.envelope import Success
-from api.errors import Unavailable, documented
+from api.errors import InternalError, Unavailable, documented
 from api.services import services_of
 from shared.jobs import WORKER_HEALTH_KEY
 
@@ -15,20 +15,27 @@ from shared.jobs import WORKER_HEALTH_KEY
 class Health(Struct, frozen=True):
     """The process answers."""
 
-    status: Literal["ok"] = "ok"
+    status: Annotated[Literal["ok"], Meta(examples=["ok"])] = "ok"
 
 
 class Readiness(Struct, frozen=True):
     """The store answers."""
 
     status: Annotated[
-        Literal["ready", "degraded"], Meta(description="`degraded`: search works, feeds are not read.")
+        Literal["ready", "degraded"],
+        Meta(description="`degraded`: search works, feeds are not read.", examples=["ready"]),
     ]
-    worker: Literal["alive", "missing"]
+    worker: Annotated[Literal["alive", "missing"], Meta(examples=["alive"])]
 
 
 @get(
-    "/healthz", security=NO_KEY, tags=["Operation"], operation_id="getHealth", summary="Is the process alive?"
+    "/healthz",
+    security=NO_KEY,
+    tags=["Operation"],
+    operation_id="getHealth",
+    summary="Is the process alive?",
+    response_description="The process is alive.",
+    responses=documented(InternalError),
 )
 async def healthz() -> Success[Health]:
     """Answer, without asking the store."""
@@ -42,7 +49,7 @@ async def healthz() -> Success[Health]:
     operation_id="getReadiness",
     summary="Can requests be served?",
     response_description="The store answers.",
-    responses=documented(Unavailable),
+    responses=documented(InternalError, Unavailable),
 )
 async def readyz(request: Request[Any, Any, Any]) -> Success[Readiness]:
     """Ask the store; a worker that has shown no sign of life for some seconds counts as missing."""

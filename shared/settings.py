@@ -1,15 +1,17 @@
 """The configuration: `NUMBERS_…` environment variables, read once into one frozen object."""
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Annotated
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
 
 _PREFIX = "NUMBERS_"
 
-Seconds = Annotated[float, Meta(gt=0)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 
 
 class BadSetting(ValueError):
@@ -19,7 +21,7 @@ class BadSetting(ValueError):
 class Settings(Struct, frozen=True):
     """What can be set: each field is the variable `NUMBERS_` + its name in capitals."""
 
-    redis_url: Annotated[str, Meta(pattern="^(redis|rediss|unix)://")] = "redis://127.0.0.1:6379/0"
+    redis_url: str = "redis://127.0.0.1:6379/0"
     """The store: `redis://`, `rediss://` (TLS) or `unix://`."""
 
     spool_dir: str | None = None
@@ -46,9 +48,36 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         name: value for name in Settings.__struct_fields__ if (value := environment.get(variable_of(name)))
     }
     try:
-        return msgspec.convert(values, Settings, strict=False)
+        settings = msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise _bad_setting(values) from error
+    try:
+        check_redis_url(settings.redis_url)
+    except ValueError as error:
+        shown = without_password(settings.redis_url)
+        raise BadSetting(f"{variable_of('redis_url')}={shown!r} cannot be used: {error}") from error
+    return settings
+
+
+def check_redis_url(url: str) -> None:
+    """Raise `ValueError` with the reason when this is no URL of a store."""
+    parts = urlsplit(url)
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise ValueError("it has characters that no URL has")
+    if parts.scheme not in ("redis", "rediss", "unix"):
+        raise ValueError("it does not begin with redis://, rediss:// or unix://")
+    # Reading the port is what checks it.
+    if parts.scheme != "unix" and (parts.port == 0 or not parts.hostname):
+        raise ValueError("it has no host, or port 0")
+    database = "" if parts.scheme == "unix" else parts.path.removeprefix("/")
+    for number in (database, *parse_qs(parts.query).get("db", [])):
+        if number and not (number.isascii() and number.isdigit()):
+            raise ValueError(f"its database {number!r} is no number")
+
+
+def without_password(url: str) -> str:
+    """Give the URL as it may be shown."""
+    return re.sub("//[^/]*@", "//***@", url)
 
 
 def variable_of(field: str) -> str:

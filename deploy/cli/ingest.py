@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -105,14 +106,22 @@ async def _spool_dir(store: Store, settings: Settings, data_dir: Path) -> Path:
     return directory
 
 
-async def follow(store: Store, sync: Sync, *, is_quiet: bool) -> Sync:
-    """Show a bar until the sync has ended, and give its record then; raises `StoreUnavailable`."""
+async def follow(
+    store: Store, sync: Sync, *, is_quiet: bool, check_stop: Callable[[], None] = lambda: None
+) -> Sync:
+    """Show a bar until the sync has ended, and give its record then.
+
+    Raises:
+        StoreUnavailable: the store did not answer.
+        Exception: whatever `check_stop` raises to break off.
+    """
     console = Console(stderr=True, quiet=is_quiet)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(sync.state, total=100)
         while not sync.state.has_ended:
             await asyncio.sleep(_LOOK_INTERVAL_SECONDS)
+            check_stop()
             seen = await read_sync(store, sync.id)
             if seen is None:
                 raise click.ClickException(f"the sync {sync.id} is gone from the store")

@@ -28,14 +28,23 @@ for _command in (up, keys, ingest, stats, bench):
 def main() -> None:
     """Run the command; what a user can run into is one line and a non-zero exit."""
     try:
-        numbers(prog_name="numbers")
+        code = numbers.main(prog_name="numbers", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.UsageError as error:
+        see = f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
+        _give_up(error.format_message() + see, error.exit_code)
+    except click.ClickException as error:
+        _give_up(error.format_message())
+    except click.Abort:
+        _give_up("aborted")
     except StoreUnavailable as error:
         _give_up(f"the store cannot be reached: {error}")
-    except TooManyCarriers as error:
-        _give_up(str(error))
     except RedisError as error:
         _give_up(f"the store refuses a command: {error}")
-    except BadSetting as error:
+    except (BadSetting, TooManyCarriers) as error:
         _give_up(str(error))
     except BrokenPipeError:
         sys.stderr.close()
@@ -44,6 +53,6 @@ def main() -> None:
         _give_up(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
 
 
-def _give_up(message: str) -> None:
+def _give_up(message: str, code: int = 1) -> None:
     click.echo(f"Error: {message}", err=True)
-    sys.exit(1)
+    sys.exit(code)

@@ -1,10 +1,8 @@
 """The service as processes on one machine: store, API and worker."""
 
 import http.client
-import signal
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,9 +36,17 @@ class Service:
     """Store, API and worker as processes, and what one needs to use them."""
 
     def __init__(
-        self, data_dir: Path, port: int, api_workers: int, settings: Settings, redis_url: str | None
+        self,
+        data_dir: Path,
+        port: int,
+        api_workers: int,
+        settings: Settings,
+        redis_url: str | None,
+        check_stop: Callable[[], None],
     ) -> None:
-        """Prepare; nothing runs yet."""
+        """Prepare; nothing runs yet. `check_stop` raises when it is time to stop."""
+        self._check_stop = check_stop
+        self._ready_file: Path | None = None
         self._data_dir = data_dir
         self._address = (LOOPBACK, port)
         self._api_workers = api_workers
@@ -50,10 +56,12 @@ class Service:
         self._children: list[ChildProcess] = []
 
     @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self, ready_file: Path | None) -> Iterator[None]:
         """Run everything while the body does; the store is the first to come and the last to go."""
+        self._ready_file = ready_file
         try:
             redis_url = self._given_url or self._start_store()
+            self._retract()
             self._settings = msgspec.structs.replace(
                 self._settings,
                 redis_url=redis_url,
@@ -71,7 +79,7 @@ class Service:
 
     def _start_store(self) -> str:
         _stop_orphan(self._data_dir)
-        self._store = EmbeddedStore(self._data_dir / "store")
+        self._store = EmbeddedStore(self._data_dir / "store", self._check_stop)
         self._store.start()
         return self._store.url
 
@@ -114,11 +122,13 @@ class Service:
         for child in self._children:
             child.log.write_bytes(b"")
             child.start()
+            self._check_stop()
 
     def wait_until_ready(self) -> None:
         """Wait until requests are served; raises `ClickException` when that does not come."""
         deadline = time.monotonic() + _READY_TIMEOUT_SECONDS
         while not self._is_ready():
+            self._check_stop()
             for child in self._children:
                 if (code := child.exit_code()) is not None:
                     raise click.ClickException(f"the {child.name} ended with {code}; see {child.log}")
@@ -146,13 +156,13 @@ class Service:
                 return None
             with SAMPLE_FEED.open("rb") as file:
                 sync = await hand_over(store, self._settings, self._data_dir, _SAMPLE_CARRIER, file)
-            return await follow(store, sync, is_quiet=not sys.stderr.isatty())
+            return await follow(store, sync, is_quiet=False, check_stop=self._check_stop)
 
         sync = with_store(self._settings, ingest)
         if sync is not None and sync.state is SyncState.FAILED:
             raise click.ClickException(f"the sample feed failed: {sync.reason}")
 
-    def announce(self, ready_file: Path | None) -> None:
+    def announce(self) -> None:
         """Say how to use the service, on the screen and in the ready file."""
         instance = self._instance
         click.echo(f"API   {instance.url}\nDocs  {instance.url}/docs\nKey   {instance.key}\nTry\n")
@@ -161,12 +171,13 @@ class Service:
         click.echo("    -H 'Content-Type: application/json' \\")
         click.echo("""    -d '{"area_code": "415", "pattern": "555"}'\n""")
         click.echo(f"Logs are in {self._data_dir}. Ctrl-C stops everything.")
-        if ready_file is not None:
-            write_secret(ready_file, msgspec.json.encode(instance))
+        if self._ready_file is not None:
+            write_secret(self._ready_file, msgspec.json.encode(instance))
 
     def watch(self) -> None:
         """Bring back what dies, until a signal comes."""
         while True:
+            self._check_stop()
             if self._store is not None and self._store.has_died():
                 click.echo("the store has died and is brought back", err=True)
                 self._restart_store()
@@ -186,11 +197,14 @@ class Service:
             click.echo(str(error), err=True)
             time.sleep(1)
 
-    def _stop(self) -> None:
-        # A second Ctrl-C must not leave anything behind.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    def _retract(self) -> None:
+        """Take back what says that the service runs."""
         instance_file(self._data_dir).unlink(missing_ok=True)
+        if self._ready_file is not None:
+            self._ready_file.unlink(missing_ok=True)
+
+    def _stop(self) -> None:
+        self._retract()
         deadline = time.monotonic() + _STOP_TIMEOUT_SECONDS
         for child in self._children:
             child.ask_to_stop()

@@ -8,12 +8,11 @@ from typing import Any, TypeVar
 
 import click
 import msgspec
-from redis.asyncio.connection import parse_url
 from rich.console import Console
 from rich.table import Table
 
 from deploy.cli.instance import DEFAULT_DATA_DIR, read_instance, spool_dir
-from shared.settings import Settings, read_settings, variable_of
+from shared.settings import Settings, check_redis_url, read_settings, variable_of, without_password
 from shared.store import Store
 
 T = TypeVar("T")
@@ -47,6 +46,7 @@ def find_settings(redis_url: str | None, data_dir: Path) -> Settings:
         BadSetting: a variable's value is unusable.
         ClickException: the URL is unusable, or no service runs there.
     """
+    settings = read_settings()
     if redis_url is None:
         instance = read_instance(data_dir)
         if instance is None:
@@ -55,15 +55,16 @@ def find_settings(redis_url: str | None, data_dir: Path) -> Settings:
                 "or name a store with --redis-url or NUMBERS_REDIS_URL"
             )
         redis_url = instance.redis_url
-    return msgspec.structs.replace(read_settings(), redis_url=checked_url(redis_url))
+    return msgspec.structs.replace(settings, redis_url=checked_url(redis_url))
 
 
 def checked_url(redis_url: str) -> str:
     """Give the URL back; raises `BadParameter` when it is none of a store."""
     try:
-        parse_url(redis_url)
+        check_redis_url(redis_url)
     except ValueError as error:
-        raise click.BadParameter(f"{error}", param_hint="--redis-url") from error
+        shown = without_password(redis_url)
+        raise click.BadParameter(f"{shown!r} cannot be used: {error}", param_hint="--redis-url") from error
     return redis_url
 
 

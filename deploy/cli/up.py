@@ -1,8 +1,5 @@
 """`numbers up`: the whole service on one machine."""
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -11,14 +8,11 @@ from deploy.cli.embedded_store import EmbeddedStoreError
 from deploy.cli.instance import owned
 from deploy.cli.ports import PortUnusable, free_port
 from deploy.cli.service import Service
+from deploy.cli.stop_signal import Stopped, StopSignal
 from deploy.cli.store_option import checked_url, data_dir_option, redis_url_option
 from shared.settings import read_settings
 
 _HIGHEST_PORT = 65_535
-
-
-class _Stopped(KeyboardInterrupt):
-    """A signal asked for the end; of this kind, for an event loop lets no other pass through its tasks."""
 
 
 @click.command()
@@ -61,18 +55,16 @@ def up(
     settings = read_settings()
     given_url = None if redis_url is None else checked_url(redis_url)
     port = _port_to_use(port)
-    if ready_file is not None:
-        ready_file.unlink(missing_ok=True)
-    with _stop_signals_raise(), owned(data_dir):
+    with StopSignal() as stop, owned(data_dir):
+        service = Service(data_dir.resolve(), port, api_workers, settings, given_url, stop.check)
         try:
-            service = Service(data_dir.resolve(), port, api_workers, settings, given_url)
-            with service.running():
+            with service.running(ready_file):
                 service.wait_until_ready()
                 if not no_sample:
                     service.bring_sample()
-                service.announce(ready_file)
+                service.announce()
                 service.watch()
-        except _Stopped:
+        except Stopped:
             click.echo("\nstopped")
         except EmbeddedStoreError as error:
             raise click.ClickException(str(error)) from error
@@ -83,18 +75,3 @@ def _port_to_use(port: int) -> int:
         return free_port(port)
     except PortUnusable as error:
         raise click.ClickException(f"{error}; choose another with --port") from error
-
-
-@contextmanager
-def _stop_signals_raise() -> Iterator[None]:
-    """Let SIGINT and SIGTERM end the body with `_Stopped`."""
-
-    def stop(*_: object) -> None:
-        raise _Stopped
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -215,22 +215,24 @@ def test_a_bad_carrier_name_is_refused(service: Service, name: str) -> None:
     done = service.numbers("ingest", "--carrier", name, "-", stdin=feed_of("912", 2_200_000))
     assert done.returncode == 2
     assert done.stdout == ""
-    *_, last = done.stderr.splitlines()
-    assert last == "Error: Invalid value for '--carrier': must be 1-32 characters of a-z, 0-9 and -"
-    assert "Traceback" not in done.stderr
+    assert done.stderr == (
+        "Error: Invalid value for '--carrier': must be 1-32 characters of a-z, 0-9 and - "
+        "(see `numbers ingest --help`)\n"
+    )
 
 
 def test_a_missing_carrier_and_a_missing_file_are_refused(service: Service, tmp_path: Path) -> None:
     done = service.numbers("ingest", "-", stdin=b"")
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == "Error: Missing option '--carrier'."
+    assert done.stderr == "Error: Missing option '--carrier'. (see `numbers ingest --help`)\n"
     done = service.numbers("ingest", "--carrier", "acme", tmp_path / "gone.csv")
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].endswith("gone.csv': No such file or directory")
-    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "gone.csv': No such file or directory" in line
     done = service.numbers("ingest", "--carrier", "acme", tmp_path)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].endswith("Is a directory")
+    (line,) = done.stderr.splitlines()
+    assert "Is a directory" in line
 
 
 def test_a_store_that_cannot_be_reached_is_one_line(feed_file: Path) -> None:

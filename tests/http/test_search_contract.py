@@ -78,20 +78,35 @@ def test_a_value_that_follows_its_rule_is_taken(client: httpx.Client, field: str
     found(search(client, **{field: value}))
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        *[("area_code", value) for value in ("", "9", "99", "015", "115", "4155", "+415", "41a", "4 5")],
-        *[("area_code", value) for value in ("41５", "४१५", "41٥", "415\n", "\n415", " 415", "415 ", "415\x00")],
-        *[("area_code", value) for value in (415, 415.0, True, False, [], ["415"], {}, "*")],
-        *[("number_type", value) for value in ("", "Local", "LOCAL", "local ", "mobile", "tollfree", "local\n")],
-        *[("number_type", value) for value in (0, 1, True, ["local"], {"local": True})],
-        *[("pattern", value) for value in ("", "1234567890123", "+123456789012", "12a", "1\n", "\n1", "1 2")],
-        *[("pattern", value) for value in ("1+2", "12+", "++1", "-1", "*", "[0-9]", "1.2", "1\x00")],
-        *[("pattern", value) for value in ("１２", "१", "٣", "²", "+１", 555, 5.5, True, ["1"], {})],
-        *[("quantity", value) for value in (0, -1, -(2**63), -(10**30), 5.0, 5.5, 1e3, 1e300)],
-        *[("quantity", value) for value in ("5", "", "five", True, False, [], [5], {})],
+# Digits to Python and to Unicode, and to nobody who dials.
+OTHER_DIGITS = ("\N{FULLWIDTH DIGIT FIVE}", "\N{ARABIC-INDIC DIGIT FIVE}", "\N{DEVANAGARI DIGIT FIVE}", "²")
+BAD_VALUES: dict[str, list[object]] = {
+    "area_code": [
+        *("", "9", "99", "015", "115", "4155", "+415", "41a", "4 5", "*"),
+        *("415\n", "\n415", " 415", "415 ", "415\x00", "\x00415"),
+        *(f"41{digit}" for digit in OTHER_DIGITS),
+        *(415, 415.0, True, False, [], ["415"], {}),
     ],
+    "number_type": [
+        *("", "Local", "LOCAL", "local ", "mobile", "tollfree", "toll-free", "local\n"),
+        *(0, 1, True, ["local"], {"local": True}),
+    ],
+    "pattern": [
+        *("", "1234567890123", "+123456789012", "12a", "1\n", "\n1", "1 2", " 1", "1\x00"),
+        *("1+2", "12+", "++1", "-1", "*", "[0-9]", "1.2", "1*", "%"),
+        *(f"1{digit}" for digit in OTHER_DIGITS),
+        "\N{FULLWIDTH PLUS SIGN}1",
+        *(555, 5.5, True, ["1"], {}),
+    ],
+    "quantity": [
+        *(0, -1, -(2**63), -(10**30), 5.0, 5.5, 1e3, 1e300),
+        *("5", "", "five", True, False, [], [5], {}),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [(field, value) for field, values in BAD_VALUES.items() for value in values]
 )
 def test_a_value_that_breaks_its_rule_is_422_and_its_field_named_with_the_rule(
     client: httpx.Client, field: str, value: object
@@ -134,7 +149,9 @@ def test_all_failing_fields_are_named_at_once_and_those_that_are_good_are_not(cl
 
 
 @pytest.mark.parametrize("value", [1, None, "x", {"area_code": "415"}])
-@pytest.mark.parametrize("name", ["limit", "Area_code", "areaCode", "area_code ", "", "été", "a.b", "\n", "__class__"])
+@pytest.mark.parametrize(
+    "name", ["limit", "Area_code", "areaCode", "area_code ", "", "été", "a.b", "\n", "__class__"]
+)
 def test_a_member_that_is_unknown_is_422_and_named_whatever_its_value(
     client: httpx.Client, name: str, value: object
 ) -> None:
@@ -167,7 +184,9 @@ def test_of_duplicate_members_a_bad_last_one_is_422(client: httpx.Client, body: 
 
 
 def test_query_parameters_are_ignored(client: httpx.Client) -> None:
-    response = client.post(f"{SEARCH}?quantity=0&area_code=x&limit=-1", json={"area_code": "207", "quantity": 3})
+    response = client.post(
+        f"{SEARCH}?quantity=0&area_code=x&limit=-1", json={"area_code": "207", "quantity": 3}
+    )
 
     assert len(found(response)) == 3
 

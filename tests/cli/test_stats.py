@@ -1,0 +1,84 @@
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.support import Service, numbers
+
+CARRIER = "stats-tests"
+LOCAL = [f"+1208{local}" for local in range(2_000_000, 2_001_234)]
+TOLL_FREE = [f"+1833{local}" for local in range(2_000_000, 2_000_003)]
+
+
+def feed(stock: list[str]) -> bytes:
+    return "\n".join(["number", *stock]).encode()
+
+
+@pytest.fixture(scope="module")
+def stocked(service: Service) -> Service:
+    sync = service.ingest(CARRIER, feed(LOCAL + TOLL_FREE))
+    assert sync["added"] == len(LOCAL + TOLL_FREE)
+    return service
+
+
+def stats(service: Service) -> dict[str, Any]:
+    done = service.numbers("stats", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    counted: dict[str, Any] = msgspec.json.decode(done.stdout)
+    return counted
+
+
+def test_as_json_each_area_code_has_its_count_and_the_total_is_their_sum(stocked: Service) -> None:
+    counted = stats(stocked)
+
+    assert set(counted) == {"total", "area_codes"}
+    assert counted["area_codes"]["208"] == {"available": len(LOCAL)}
+    assert counted["area_codes"]["833"] == {"available": len(TOLL_FREE)}
+    assert list(counted["area_codes"]) == sorted(counted["area_codes"])
+    total = sum(area["available"] for area in counted["area_codes"].values())
+    assert counted["total"] == {"available": total}
+
+
+def test_for_people_each_area_code_has_a_line_with_its_type_and_the_last_line_is_the_total(
+    stocked: Service,
+) -> None:
+    done = stocked.numbers("stats")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    header, *lines, total = (line.split() for line in done.stdout.splitlines())
+    assert header == ["area", "code", "type", "available"]
+    assert ["208", "local", "1,234"] in lines
+    assert ["833", "toll_free", "3"] in lines
+    count = sum(int(line[2].replace(",", "")) for line in lines)
+    areas = sum(line[2] != "0" for line in lines)
+    assert total == f"{count:,} numbers available in {areas} area codes".split()
+
+
+def test_the_counts_follow_the_feed(service: Service) -> None:
+    carrier = "stats-changes"
+    service.ingest(carrier, b"number\n+19852000000\n+19852000001\n")
+    assert stats(service)["area_codes"]["985"] == {"available": 2}
+
+    service.ingest(carrier, b"number\n+19852000001\n+19852000002\n+19852000003\n")
+    assert stats(service)["area_codes"]["985"] == {"available": 3}
+
+    # Two carriers with the same number: it is there once, until neither has it.
+    service.ingest(f"{carrier}-2", b"number\n+19852000003\n+19852000004\n")
+    assert stats(service)["area_codes"]["985"] == {"available": 4}
+
+
+def test_a_variable_can_name_the_store(stocked: Service) -> None:
+    done = numbers("stats", "--json", NUMBERS_REDIS_URL=stocked.instance.redis_url)
+
+    assert msgspec.json.decode(done.stdout)["area_codes"]["208"] == {"available": len(LOCAL)}
+
+
+def test_a_store_without_numbers_has_none(valkey: str) -> None:
+    empty = valkey[:-1] + "9"
+
+    as_json = numbers("stats", "--json", NUMBERS_REDIS_URL=empty)
+    for_people = numbers("stats", NUMBERS_REDIS_URL=empty)
+
+    assert msgspec.json.decode(as_json.stdout) == {"total": {"available": 0}, "area_codes": {}}
+    assert for_people.returncode == 0
+    assert for_people.stdout.splitlines()[-1] == "0 numbers available in 0 area codes"
