@@ -7,15 +7,10 @@ from typing import Any
 import redis.asyncio
 from redis.exceptions import (
     ConnectionError as RedisConnectionError,
-)
-from redis.exceptions import (
-    DataError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
     ResponseError,
-)
-from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
@@ -45,6 +40,7 @@ class Store:
         self._client = redis.asyncio.Redis.from_url(
             url, socket_timeout=timeout_seconds, socket_connect_timeout=timeout_seconds
         )
+        self._encode = self._client.get_encoder().encode
         self._waiting: list[tuple[Sequence[Argument], asyncio.Future[Any]]] = []
         self._sender: asyncio.Task[None] | None = None
 
@@ -54,6 +50,7 @@ class Store:
         Raises:
             StoreUnavailable: no reply; for a write the outcome is unknown.
             ResponseError: the store refused the command.
+            DataError: an argument is of no type that can be sent; nothing was.
         """
         return await self._submit(command)
 
@@ -71,8 +68,11 @@ class Store:
         await self._client.aclose()
 
     def _submit(self, command: Sequence[Argument]) -> asyncio.Future[Any]:
+        # Encoded here and not by the pipeline, so that what cannot be is an error of this caller alone.
+        name, *arguments = command
+        encoded = (name, *map(self._encode, arguments))
         future = asyncio.get_running_loop().create_future()
-        self._waiting.append((command, future))
+        self._waiting.append((encoded, future))
         if self._sender is None:
             self._sender = asyncio.create_task(self._send_all())
         return future
@@ -91,9 +91,6 @@ class Store:
             pipeline.execute_command(*command)
         try:
             replies = await pipeline.execute(raise_on_error=False)
-        except (DataError, UnicodeEncodeError):
-            self._refuse_unencodable(batch)
-            return
         except (RedisError, OSError) as error:
             # Whoever queued up behind a dead link is told at once, instead of waiting for a time-out each.
             self._waiting = batch + self._waiting
@@ -104,20 +101,6 @@ class Store:
             raise
         for (_, future), reply in zip(batch, replies, strict=True):
             _settle(future, reply)
-
-    def _refuse_unencodable(self, batch: list[tuple[Sequence[Argument], asyncio.Future[Any]]]) -> None:
-        """Tell whoever passed what cannot be encoded; nothing was sent, so the others wait again."""
-        encoder = self._client.get_encoder()
-        encodable = []
-        for command, future in batch:
-            try:
-                for argument in command:
-                    encoder.encode(argument)
-            except (DataError, UnicodeEncodeError) as error:
-                _settle(future, error)
-            else:
-                encodable.append((command, future))
-        self._waiting = encodable + self._waiting
 
     def _fail_waiting(self, error: StoreUnavailable) -> None:
         waiting, self._waiting = self._waiting, []
