@@ -17,8 +17,8 @@
 -- around and ends where it began. When seeking through what is left costs more than looking at every
 -- member, it scans instead; the choice rides in the cursor, for a stock that changes must not change it.
 
--- Costs in members scanned (0.04-0.2 us each, warm and cold): a seek takes 2-3 us.
-local BUDGET, SEEK, SCAN_STEP = 4000, 20, 500
+-- Costs in members scanned (0.04-0.2 us each, warm and cold): a seek takes 2-4 us.
+local BUDGET, SEEK, SCAN_STEP = 4000, 40, 500
 -- An exchange begins 2-9, so local numbers lie between LOWEST and LOCALS.
 local LOWEST, LOCALS, ATTRIBUTES = 2000000, 10000000, 65536
 local FIRST_WINDOW = 6
@@ -33,8 +33,9 @@ local spacing = (LOCALS - LOWEST) / math.max(card, 1)
 
 local found, spent = {}, 0
 -- The walk's position: windows 0 to leading-1 (one run of them is expected to hold twice what is wanted)
--- come first, rotated by turn; i is the place in that order; scan is the ZSCAN cursor once scanning.
-local leading, turn, i, scan = 0, 0, 0, nil
+-- come first, rotated by turn; i is the place in that order; scan is the ZSCAN cursor once scanning, in the
+-- first or second round.
+local leading, turn, i, scan, scan_round = 0, 0, 0, nil, 1
 -- The position in window i: where it began, the next local number to look at, wrapped past the end or not.
 local start, next_local, wrapped
 
@@ -151,6 +152,20 @@ local function scan_is_cheaper()
   return cost > card
 end
 
+-- A stock that one call can look at is looked at whole, and the caller picks from all that matches. A larger
+-- one is scanned from a random place of the hash table to its end, for from its beginning all callers would be
+-- shown the same numbers, and then whole: a cursor that the store did not give promises nothing but members
+-- (documented as undefined, never harmful), so it is the second round that misses none.
+local is_small = card <= BUDGET
+
+local function begin_scan()
+  if is_small then
+    scan, scan_round = '0', 2
+  else
+    scan, scan_round = string.format('%d', random_start), 1
+  end
+end
+
 local function scan_members()
   repeat
     local reply = redis.call('ZSCAN', available, scan, 'MATCH', ARGV[5], 'COUNT', SCAN_STEP)
@@ -159,8 +174,11 @@ local function scan_members()
       found[#found + 1] = reply[2][j]
     end
     spent = spent + SCAN_STEP
-  until scan == '0' or #found >= wanted or spent >= BUDGET
-  return scan == '0'
+    if scan == '0' then
+      scan_round = scan_round + 1
+    end
+  until scan_round > 2 or spent >= BUDGET or (#found >= wanted and not is_small)
+  return scan_round > 2
 end
 
 local function reply_with(cursor)
@@ -177,7 +195,8 @@ local function count_leading_windows()
 end
 
 local function resume(cursor)
-  scan = string.match(cursor, '^scan:(%d+)$')
+  scan_round, scan = string.match(cursor, '^scan:(%d):(%d+)$')
+  scan_round = tonumber(scan_round or 1)
   if not scan then
     local fields = {}
     for field in string.gmatch(cursor, '%d+') do
@@ -196,7 +215,7 @@ end
 while not scan and i <= last_window do
   if not start then
     if i >= leading and scan_is_cheaper() then
-      scan = '0'
+      begin_scan()
       break
     end
     enter_window()
@@ -209,6 +228,6 @@ while not scan and i <= last_window do
   i, start = i + 1, nil
 end
 if scan and not scan_members() then
-  return reply_with('scan:' .. scan)
+  return reply_with('scan:' .. scan_round .. ':' .. scan)
 end
 return reply_with('')

@@ -7,7 +7,7 @@
 -- ARGV    1 generation of the run
 --         2 attributes of the offer: carrier ordinal * 64 + features
 --         3 area code
---         4 local numbers, packed unsigned 32-bit little-endian, at most 400
+--         4 local numbers, packed unsigned 32-bit little-endian, at most 200
 -- RETURNS 1; 0 when the run was overtaken and nothing was written
 -- INVARIANT  a number has one entry in available; a carrier has at most one offer of it, there or in also
 

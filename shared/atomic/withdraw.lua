@@ -7,7 +7,7 @@
 -- ARGV    1 generation of the run
 --         2 carrier ordinal
 --         3 area code
---         4 local numbers, packed unsigned 32-bit little-endian, at most 400
+--         4 local numbers, packed unsigned 32-bit little-endian, at most 200
 -- RETURNS 1; 0 when the run was overtaken and nothing was written
 -- INVARIANT  a number leaves the available set only when no carrier offers it any more
 

@@ -3,8 +3,7 @@ from typing import Annotated, Any
 
 import msgspec
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 from msgspec import Meta, Struct
 
 from api.errors import InvalidInput, ValidationFailed

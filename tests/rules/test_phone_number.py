@@ -3,8 +3,7 @@ from typing import NamedTuple
 
 import phonenumbers
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from shared.phone_number import (
     MAX_TEXT_LENGTH,

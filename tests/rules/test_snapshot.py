@@ -1,8 +1,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from pyroaring import BitMap
 
 from shared.phone_number import PhoneNumber

@@ -2,8 +2,7 @@ import inspect
 import re
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from shared import store_keys
 

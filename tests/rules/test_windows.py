@@ -3,8 +3,7 @@ from math import ceil
 from random import Random
 
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
+from hypothesis import assume, given, strategies as st
 
 from shared.phone_number import e164
 from shared.search.windows import (

@@ -1,0 +1,280 @@
+"""What feeds do to the stock and to each other, through the wrappers of the scripts."""
+
+import struct
+from collections.abc import Iterable
+from random import Random
+from typing import NamedTuple
+
+import pytest
+import redis.asyncio
+
+from shared import store_keys
+from shared.atomic.operations import (
+    MAX_NUMBERS_PER_CALL,
+    FeedRun,
+    Overtaken,
+    raise_fence,
+    stock,
+    withdraw,
+)
+from shared.phone_number import e164
+from shared.stock_score import MAX_CARRIER_ORDINAL, MMS, SMS, attributes, score
+from shared.store import Store
+
+AREA = "415"
+NUMBER = 5_550_123
+
+ACME, BETA, GAMMA = 1, 2, MAX_CARRIER_ORDINAL
+RUN = FeedRun("acme", 5, "a-sync")
+
+
+def packed(*locals_: int) -> bytes:
+    return struct.pack(f"<{len(locals_)}I", *locals_)
+
+
+class Shelf(NamedTuple):
+    """All that the store holds of an area code: what is shown, and what waits behind it."""
+
+    shown: dict[int, int]
+    waiting: dict[int, list[int]]
+
+
+async def read_shelf(store: Store) -> Shelf:
+    shown = await store.execute("ZRANGE", store_keys.available(AREA), 0, -1, "WITHSCORES")
+    also = await store.execute("HGETALL", store_keys.also_offered(AREA))
+    found = {}
+    for member, raw in zip(shown[::2], shown[1::2], strict=True):
+        local, offer = divmod(int(raw), 2**16)
+        assert member.decode() == e164(AREA, local)
+        found[local] = offer
+    waiting = {
+        int(member[5:]): [int(offer) for offer in offers.split(b",")] for member, offers in also.items()
+    }
+    return Shelf(found, waiting)
+
+
+async def offer(store: Store, carrier: int, *locals_: int, features: int = SMS) -> None:
+    await stock(store, RUN, attributes(carrier, features), AREA, packed(*locals_))
+
+
+async def take_back(store: Store, carrier: int, *locals_: int) -> None:
+    await withdraw(store, RUN, carrier, AREA, packed(*locals_))
+
+
+async def test_an_offered_number_is_available_with_the_carrier_and_the_features(store: Store) -> None:
+    await offer(store, ACME, NUMBER, 2_000_000, 9_999_999, features=SMS | MMS)
+    assert await store.execute("ZSCORE", store_keys.available(AREA), "+14155550123") == score(
+        NUMBER, attributes(ACME, SMS | MMS)
+    )
+    assert set((await read_shelf(store)).shown) == {NUMBER, 2_000_000, 9_999_999}
+
+
+async def test_a_withdrawn_number_is_gone_and_the_others_stay(store: Store) -> None:
+    await offer(store, ACME, NUMBER, NUMBER + 1)
+    await take_back(store, ACME, NUMBER)
+    assert await read_shelf(store) == Shelf({NUMBER + 1: attributes(ACME, SMS)}, {})
+
+
+async def test_features_are_updated_in_place(store: Store) -> None:
+    await offer(store, ACME, NUMBER, features=SMS)
+    await offer(store, ACME, NUMBER, features=MMS)
+    assert await read_shelf(store) == Shelf({NUMBER: attributes(ACME, MMS)}, {})
+
+
+async def test_the_carrier_that_came_first_stays_shown_and_the_other_waits(store: Store) -> None:
+    await offer(store, BETA, NUMBER)
+    await offer(store, ACME, NUMBER, features=MMS)
+    assert await read_shelf(store) == Shelf(
+        {NUMBER: attributes(BETA, SMS)}, {NUMBER: [attributes(ACME, MMS)]}
+    )
+
+
+async def test_the_waiting_carrier_takes_over_when_the_shown_one_withdraws(store: Store) -> None:
+    await offer(store, ACME, NUMBER)
+    await offer(store, BETA, NUMBER, features=MMS)
+    await take_back(store, ACME, NUMBER)
+    assert await read_shelf(store) == Shelf({NUMBER: attributes(BETA, MMS)}, {})
+
+
+async def test_the_take_over_is_one_step_so_that_the_number_is_never_missing(
+    store: Store, valkey: str
+) -> None:
+    await offer(store, ACME, NUMBER)
+    await offer(store, BETA, NUMBER)
+    async with redis.asyncio.Redis.from_url(valkey) as watcher, watcher.monitor() as monitor:
+        await take_back(store, ACME, NUMBER)
+        await store.execute("PING")
+        written = []
+        while (command := (await monitor.next_command())["command"]) != "PING":
+            written.append(command.split()[0])
+    assert written[0] == "EVALSHA"
+    assert "ZADD" in written
+    # Nothing removes it in between, and no second command comes from outside.
+    assert "ZREM" not in written
+    assert written.count("EVALSHA") + written.count("EVAL") <= 2
+
+
+async def test_a_waiting_offer_that_is_withdrawn_leaves_the_shown_one(store: Store) -> None:
+    await offer(store, ACME, NUMBER)
+    await offer(store, BETA, NUMBER)
+    await offer(store, GAMMA, NUMBER)
+    await take_back(store, BETA, NUMBER)
+    assert await read_shelf(store) == Shelf(
+        {NUMBER: attributes(ACME, SMS)}, {NUMBER: [attributes(GAMMA, SMS)]}
+    )
+
+
+@pytest.mark.parametrize("order", [(ACME, BETA, GAMMA), (GAMMA, ACME, BETA), (BETA, GAMMA, ACME)])
+async def test_a_number_is_gone_when_the_last_carrier_withdraws_it(
+    store: Store, order: tuple[int, int, int]
+) -> None:
+    for carrier in (ACME, BETA, GAMMA):
+        await offer(store, carrier, NUMBER)
+    for carrier in order:
+        assert NUMBER in (await read_shelf(store)).shown
+        await take_back(store, carrier, NUMBER)
+    assert await read_shelf(store) == Shelf({}, {})
+
+
+async def test_a_waiting_carrier_updates_its_features_without_a_second_offer(store: Store) -> None:
+    await offer(store, ACME, NUMBER)
+    await offer(store, BETA, NUMBER, features=SMS)
+    await offer(store, BETA, NUMBER, features=SMS | MMS)
+    assert (await read_shelf(store)).waiting == {NUMBER: [attributes(BETA, SMS | MMS)]}
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+async def test_a_repeated_call_changes_nothing_more(store: Store, times: int) -> None:
+    for _ in range(times):
+        await offer(store, ACME, NUMBER, NUMBER + 1)
+    for _ in range(times):
+        await offer(store, BETA, NUMBER, NUMBER + 2)
+    for _ in range(times):
+        await take_back(store, ACME, NUMBER, NUMBER + 1)
+    assert await read_shelf(store) == Shelf(
+        {NUMBER: attributes(BETA, SMS), NUMBER + 2: attributes(BETA, SMS)}, {}
+    )
+
+
+async def test_withdrawing_what_was_never_offered_changes_nothing(store: Store) -> None:
+    await offer(store, ACME, NUMBER)
+    before = await read_shelf(store)
+    await take_back(store, BETA, NUMBER, NUMBER + 1)
+    await take_back(store, ACME, NUMBER + 1)
+    assert await read_shelf(store) == before
+
+
+async def test_a_call_moves_as_many_numbers_as_are_allowed(store: Store) -> None:
+    many = range(NUMBER, NUMBER + MAX_NUMBERS_PER_CALL)
+    await offer(store, ACME, *many)
+    await offer(store, BETA, *many)
+    shelf = await read_shelf(store)
+    assert set(shelf.shown) == set(shelf.waiting) == set(many)
+    await take_back(store, ACME, *many)
+    await take_back(store, BETA, *many)
+    assert await read_shelf(store) == Shelf({}, {})
+
+
+class Model:
+    """The same in plain Python: number → the offers of carriers, the shown one first."""
+
+    def __init__(self) -> None:
+        self.offers: dict[int, dict[int, int]] = {}
+
+    def stock(self, carrier: int, features: int, locals_: Iterable[int]) -> None:
+        for local in locals_:
+            offers = self.offers.setdefault(local, {})
+            offers[carrier] = attributes(carrier, features)
+            self.offers[local] = self._in_order(offers)
+
+    def withdraw(self, carrier: int, locals_: Iterable[int]) -> None:
+        for local in locals_:
+            offers = self.offers.get(local, {})
+            offers.pop(carrier, None)
+            if not offers:
+                self.offers.pop(local, None)
+
+    @staticmethod
+    def _in_order(offers: dict[int, int]) -> dict[int, int]:
+        """Leave the first in place, and the others behind it by carrier."""
+        first, *others = offers
+        return {carrier: offers[carrier] for carrier in [first, *sorted(others)]}
+
+    def shelf(self) -> Shelf:
+        ordered = {local: list(offers.values()) for local, offers in self.offers.items()}
+        return Shelf(
+            {local: offers[0] for local, offers in ordered.items()},
+            {local: offers[1:] for local, offers in ordered.items() if len(offers) > 1},
+        )
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_any_sequence_of_offers_and_withdrawals_ends_as_in_a_plain_model(
+    store: Store, seed: int
+) -> None:
+    draw, model = Random(seed), Model()  # noqa: S311
+    carriers = [1, 2, 3, 4, 500, MAX_CARRIER_ORDINAL][: draw.randrange(2, 7)]
+    numbers = draw.sample(range(2_000_000, 10_000_000), 8)
+    for _ in range(120):
+        carrier = draw.choice(carriers)
+        some = draw.sample(numbers, draw.randrange(1, 6))
+        if draw.random() < 0.5:
+            features = draw.choice([0, SMS, MMS, SMS | MMS])
+            model.stock(carrier, features, some)
+            await offer(store, carrier, *some, features=features)
+        else:
+            model.withdraw(carrier, some)
+            await take_back(store, carrier, *some)
+        assert await read_shelf(store) == model.shelf()
+    for carrier in draw.sample(carriers, len(carriers)):
+        await take_back(store, carrier, *numbers)
+    assert await read_shelf(store) == Shelf({}, {})
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_which_carriers_offer_a_number_does_not_depend_on_the_order_of_their_calls(
+    store: Store, seed: int
+) -> None:
+    draw = Random(seed)  # noqa: S311
+    calls = [(carrier, features) for carrier, features in ((ACME, SMS), (BETA, MMS), (3, 0), (4, SMS | MMS))]
+    draw.shuffle(calls)
+    for carrier, features in calls:
+        await offer(store, carrier, NUMBER, features=features)
+    await take_back(store, 3, NUMBER)
+    shelf = await read_shelf(store)
+    assert {shelf.shown[NUMBER], *shelf.waiting[NUMBER]} == {
+        attributes(carrier, features) for carrier, features in calls if carrier != 3
+    }
+
+
+async def test_a_run_behind_a_raised_fence_writes_nothing_and_is_told(store: Store) -> None:
+    old, new = RUN._replace(generation=7), RUN._replace(generation=8)
+    await stock(store, old, attributes(ACME, SMS), AREA, packed(NUMBER))
+    await raise_fence(store, new, ACME, AREA)
+    before = await read_shelf(store)
+    with pytest.raises(Overtaken):
+        await stock(store, old, attributes(ACME, MMS), AREA, packed(NUMBER, NUMBER + 1))
+    with pytest.raises(Overtaken):
+        await withdraw(store, old, ACME, AREA, packed(NUMBER))
+    with pytest.raises(Overtaken):
+        await raise_fence(store, old, ACME, AREA)
+    assert await read_shelf(store) == before
+    await withdraw(store, new, ACME, AREA, packed(NUMBER))
+    assert await read_shelf(store) == Shelf({}, {})
+
+
+async def test_a_fence_compares_generations_as_numbers(store: Store) -> None:
+    await raise_fence(store, RUN._replace(generation=9), ACME, AREA)
+    await raise_fence(store, RUN._replace(generation=10), ACME, AREA)
+    with pytest.raises(Overtaken):
+        await stock(store, RUN._replace(generation=9), attributes(ACME, SMS), AREA, packed(NUMBER))
+    await stock(store, RUN._replace(generation=10), attributes(ACME, SMS), AREA, packed(NUMBER))
+
+
+async def test_a_fence_stands_for_one_carrier_in_one_area_code(store: Store) -> None:
+    await raise_fence(store, RUN._replace(generation=100), ACME, AREA)
+    await offer(store, BETA, NUMBER)
+    await stock(store, RUN, attributes(ACME, SMS), "212", packed(NUMBER))
+    with pytest.raises(Overtaken):
+        await offer(store, ACME, NUMBER)
+    assert await store.execute("ZCARD", store_keys.available("212")) == 1
