@@ -18,7 +18,7 @@
 -- member, it scans instead; the choice rides in the cursor, for a stock that changes must not change it.
 
 -- Costs in members scanned (0.04-0.2 us each, warm and cold): a seek takes 2-4 us.
-local BUDGET, SEEK, SCAN_STEP = 4000, 40, 500
+local BUDGET, SEEK, SCAN_STEP = 4000, 40, 200
 -- An exchange begins 2-9, so local numbers lie between LOWEST and LOCALS.
 local LOWEST, LOCALS, ATTRIBUTES = 2000000, 10000000, 65536
 local FIRST_WINDOW = 6
@@ -152,11 +152,12 @@ local function scan_is_cheaper()
   return cost > card
 end
 
--- A stock that one call can look at is looked at whole, and the caller picks from all that matches. A larger
--- one is scanned from a random place of the hash table to its end, for from its beginning all callers would be
+-- A stock that one call can look at is looked at until four times what is wanted is found, or whole, and the
+-- caller picks from that. A larger one is scanned from a random place of the hash table to its end, for from its beginning all callers would be
 -- shown the same numbers, and then whole: a cursor that the store did not give promises nothing but members
 -- (documented as undefined, never harmful), so it is the second round that misses none.
 local is_small = card <= BUDGET
+local enough_found = is_small and 4 * wanted or wanted
 
 local function begin_scan()
   if is_small then
@@ -177,7 +178,7 @@ local function scan_members()
     if scan == '0' then
       scan_round = scan_round + 1
     end
-  until scan_round > 2 or spent >= BUDGET or (#found >= wanted and not is_small)
+  until scan_round > 2 or spent >= BUDGET or #found >= enough_found
   return scan_round > 2
 end
 

@@ -1,7 +1,6 @@
 """The search: which area codes are walked, in which order, until enough numbers are found."""
 
 import asyncio
-from collections.abc import Iterator
 from random import Random
 
 from msgspec import Struct
@@ -15,9 +14,9 @@ from shared.stock_score import score
 from shared.store import Store
 
 _FIRST_GROUP = 4
+"""Area codes searched at once at first: most searches are filled by them."""
 _GROUP_GROWTH = 4
-"""Area codes walked at once: few at first, for most searches are filled by them, then more, for a rare
-pattern needs them all."""
+"""How many times more come next while nothing was found: a rare pattern needs them all."""
 
 _FEW_NUMBERS = 32
 """As many numbers the store is asked for by name (0.5 µs each): all that 6 or 7 digits can match."""
@@ -46,12 +45,13 @@ async def search(store: Store, stock: AreaStock, query: Query) -> list[str]:
     """
     found: set[bytes] = set()
     sizes = await _candidates(stock, query)
-    for group in _groups(list(sizes)):
-        await asyncio.gather(
-            *(_search_area(store, area_code, sizes[area_code], query, found) for area_code in group)
-        )
-        if len(found) >= query.quantity:
-            break
+    area_codes = list(sizes)
+    begin, size = 0, _FIRST_GROUP
+    while begin < len(area_codes) and len(found) < query.quantity:
+        group = area_codes[begin : begin + size]
+        await asyncio.gather(*(_search_area(store, area, sizes[area], query, found) for area in group))
+        begin += size
+        size = _next_group_size(size, begin, len(found), query.quantity)
     chosen = _random.sample(list(found), query.quantity) if len(found) > query.quantity else found
     return sorted(number.decode() for number in chosen)
 
@@ -72,11 +72,11 @@ def _has_type(area_code: str, query: Query) -> bool:
     return query.number_type is None or number_type_of(area_code) is query.number_type
 
 
-def _groups(area_codes: list[str]) -> Iterator[list[str]]:
-    begin, size = 0, _FIRST_GROUP
-    while begin < len(area_codes):
-        yield area_codes[begin : begin + size]
-        begin, size = begin + size, size * _GROUP_GROWTH
+def _next_group_size(size: int, searched: int, found: int, wanted: int) -> int:
+    """Give how many area codes to search next: as many as are likely to hold what is missing."""
+    if found == 0:
+        return size * _GROUP_GROWTH
+    return max(_FIRST_GROUP, -(-searched * (wanted - found) // found))
 
 
 async def _search_area(store: Store, area_code: str, size: int, query: Query, found: set[bytes]) -> None:
