@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 from litestar import Request
+from litestar.exceptions import InternalServerException
 from msgspec import NODEFAULT, Struct
 from msgspec.inspect import Metadata, UnionType, type_info
 
@@ -26,7 +27,12 @@ class StrictRequest(Request[Any, Any, Any]):
         """
         if not _is_json(self.headers.get("content-type", "")):
             raise UnsupportedMediaType
-        if not (body := await super().body()):
+        try:
+            body = await super().body()
+        except InternalServerException as error:
+            # What Litestar makes of a caller who hangs up: no error of ours, and nobody reads the answer.
+            raise InvalidInput from error
+        if not body:
             raise InvalidInput
         return body
 

@@ -43,7 +43,7 @@ class Scope(StrEnum):
     PLATFORM_INVENTORY_WRITE = "platform:inventory:write"
 
 
-class ApiKey(Struct, frozen=True, omit_defaults=False):
+class ApiKey(Struct, frozen=True):
     """The record of one key, without its secret."""
 
     id: str

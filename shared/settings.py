@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Mapping
 from typing import Annotated
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -34,7 +34,7 @@ class Settings(Struct, frozen=True):
     key_cache_seconds: Seconds = 0.5
     """How long a key's record is believed without asking the store: a revoked key lives no longer."""
 
-    feed_lease_seconds: Seconds = 15.0
+    feed_lease_seconds: Annotated[float, Meta(ge=1, le=86_400)] = 15.0
     """How long a run that shows no sign of life keeps others from its carrier's feed."""
 
 
@@ -60,24 +60,34 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
 
 
 def check_redis_url(url: str) -> None:
-    """Raise `ValueError` with the reason when this is no URL of a store."""
-    parts = urlsplit(url)
+    """Raise `ValueError` with the reason, which repeats no secret, when this is no URL of a store."""
     if not url.isascii() or not url.isprintable() or " " in url:
         raise ValueError("it has characters that no URL has")
+    parts = urlsplit(url)
     if parts.scheme not in ("redis", "rediss", "unix"):
         raise ValueError("it does not begin with redis://, rediss:// or unix://")
-    # Reading the port is what checks it.
-    if parts.scheme != "unix" and (parts.port == 0 or not parts.hostname):
-        raise ValueError("it has no host, or port 0")
+    if parts.scheme != "unix" and not (parts.hostname and _has_port(parts)):
+        raise ValueError("it has no host, or a port that is none; has the password characters to be escaped?")
+    options = parse_qs(parts.query)
+    for option in options:
+        if option != "db" and not option.startswith("ssl_"):
+            raise ValueError(f"it sets {option!r:.40}; only db and ssl_… can be set there")
     database = "" if parts.scheme == "unix" else parts.path.removeprefix("/")
-    for number in (database, *parse_qs(parts.query).get("db", [])):
-        if number and not (number.isascii() and number.isdigit()):
-            raise ValueError(f"its database {number!r} is no number")
+    if any(number and not number.isdigit() for number in (database, *options.get("db", []))):
+        raise ValueError("its database is no number")
+
+
+def _has_port(parts: SplitResult) -> bool:
+    """Tell whether the port is one, or left out."""
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
 
 
 def without_password(url: str) -> str:
-    """Give the URL as it may be shown."""
-    return re.sub("//[^/]*@", "//***@", url)
+    """Give the URL as it may be shown: without a password, wherever it stands."""
+    return re.sub("//.*@", "//***@", re.sub("password=[^&]*", "password=***", url))
 
 
 def variable_of(field: str) -> str:

@@ -16,7 +16,7 @@ from redis.exceptions import (
 
 Argument = str | bytes | int | float
 
-_BATCH_COMMANDS = 512
+_BATCH_COMMANDS = 64
 """Commands in one round trip: enough to share its cost, few enough that nobody waits long for a stranger."""
 
 _PASSING_REFUSALS = ("BUSY", "CLUSTERDOWN", "MASTERDOWN", "MISCONF", "NOREPLICAS", "TRYAGAIN")
@@ -98,6 +98,11 @@ class Store:
             return
         except asyncio.CancelledError:
             self._waiting = batch + self._waiting
+            raise
+        except Exception as error:
+            # A mistake of ours or of the client's: nobody may be left waiting for it.
+            for _, future in batch:
+                _settle(future, error)
             raise
         for (_, future), reply in zip(batch, replies, strict=True):
             _settle(future, reply)

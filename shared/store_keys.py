@@ -44,7 +44,7 @@ def api_key(digest: str) -> str:
 
 
 def feed(carrier: str) -> str:
-    """Hash: generation, applied, intended, running, lease_until_ms. No lifetime: the state of the feed."""
+    """Hash: generation, applied, intended, lease_until_ms. No lifetime: the state of the feed."""
     return f"{{feed:{carrier}}}"
 
 

@@ -85,14 +85,15 @@ async def queue_sync(store: Store, sync_id: str, carrier: str) -> Sync:
     """Record a sync, whose feed is in the spool, and put it at the end of its carrier's queue.
 
     Raises:
+        TooManyCarriers: there is no room for another; nothing was recorded.
         StoreUnavailable: the store did not answer; whether it is queued is not known.
     """
+    await register_carrier(store, carrier)
     at = await clock.now(store)
     sync = Sync(id=sync_id, carrier=carrier, state=SyncState.QUEUED, created_at=at, updated_at=at)
     key = store_keys.sync(sync.id)
     fields = [item for field in msgspec.to_builtins(sync).items() if field[1] is not None for item in field]
     await store.execute_many([("HSET", key, *fields), ("EXPIRE", key, _LIFETIME_SECONDS)])
-    await register_carrier(store, carrier)
     await store.execute("RPUSH", store_keys.feed_queue(carrier), sync.id)
     return sync
 

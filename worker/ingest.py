@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 _REPORT_INTERVAL_SECONDS = 0.5
 
-_MAX_ATTEMPTS = 5
+_MAX_ATTEMPTS = 10
 """Runs that died over a sync before it is given up: a feed that kills its worker must not do so for ever."""
 
 
@@ -63,9 +64,16 @@ async def run_queued_syncs(store: Store, spool: Spool, carrier: str, lease_secon
 
 
 async def _give_back(store: Store, run: FeedRun) -> None:
-    """Let the next worker begin at once, not only when the lease is over."""
+    """Let the next worker begin at once, not only when the lease is over; who is told to stop did not die."""
+
+    async def give_back() -> None:
+        sync = await read_sync(store, run.sync_id)
+        if sync is not None and sync.generation == run.generation:
+            await update_sync(store, run, attempts=max(sync.attempts - 1, 0))
+        await renew_feed(store, run, lease_ms=0)
+
     try:
-        await asyncio.shield(renew_feed(store, run, lease_ms=0))
+        await asyncio.shield(give_back())
     except (Overtaken, StoreUnavailable):
         # It is another's, or it comes free when the lease is over.
         return
@@ -162,9 +170,16 @@ async def _kept_in_hand(store: Store, run: FeedRun, progress: Progress, lease_ms
 
 
 async def _keep(store: Store, run: FeedRun, progress: Progress, lease_ms: int) -> None:
+    renewed_at = time.monotonic()
     while True:
-        await renew_feed(store, run, lease_ms)
-        await update_sync(
-            store, run, progress=progress.percent, read=progress.read, rejected=progress.rejected
-        )
+        try:
+            await renew_feed(store, run, lease_ms)
+            renewed_at = time.monotonic()
+            await update_sync(
+                store, run, progress=progress.percent, read=progress.read, rejected=progress.rejected
+            )
+        except StoreUnavailable:
+            # A store that is slow for a moment ends no run whose lease is good for longer.
+            if time.monotonic() - renewed_at > lease_ms / 1000:
+                raise
         await asyncio.sleep(_REPORT_INTERVAL_SECONDS)

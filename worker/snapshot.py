@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from pyroaring import BitMap
 
+from shared.stock_score import MMS, SMS
 from worker.feed_file import Row
 
 Offers = Mapping[tuple[str, int], BitMap]
@@ -36,14 +37,23 @@ class SnapshotBuilder:
     def finish(self) -> tuple[Offers, int]:
         """Give the snapshot and how many rows brought a number that another row brought too.
 
-        Where such rows differ in features the number gets the fewest: better to promise too little.
+        Where such rows differ, the number gets what all of them name: better to promise too little.
         """
-        taken: defaultdict[str, BitMap] = defaultdict(BitMap)
-        for place in sorted(self._offers):
-            area_code, _ = place
-            self._offers[place] -= taken[area_code]
-            taken[area_code] |= self._offers[place]
-        return self._offers, self._rows - sum(map(len, taken.values()))
+        everything = _by_area(self._offers)
+        lacking = {feature: _by_area(self._without(feature)) for feature in (SMS, MMS)}
+        snapshot: dict[tuple[str, int], BitMap] = {}
+        for area_code, numbers in everything.items():
+            for features in (0, SMS, MMS, SMS | MMS):
+                chosen = numbers.copy()
+                for feature, without in lacking.items():
+                    lack = without.get(area_code, BitMap())
+                    chosen = chosen - lack if features & feature else chosen & lack
+                if chosen:
+                    snapshot[area_code, features] = chosen
+        return snapshot, self._rows - sum(map(len, everything.values()))
+
+    def _without(self, feature: int) -> Offers:
+        return {place: numbers for place, numbers in self._offers.items() if not place[1] & feature}
 
 
 class Difference(NamedTuple):

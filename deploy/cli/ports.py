@@ -22,3 +22,14 @@ def free_port(port: int = 0) -> int:
             raise PortUnusable(f"port {port} is taken") from error
         bound: int = probe.getsockname()[1]
         return bound
+
+
+def is_listening(port: int) -> bool:
+    """Tell whether somebody accepts connections on this port; one who is slow to do so counts too."""
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=1):
+            return True
+    except TimeoutError:
+        return True
+    except OSError:
+        return False

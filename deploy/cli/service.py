@@ -5,16 +5,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
-import redis
 
 from deploy.cli.child_process import ChildProcess
 from deploy.cli.embedded_store import EmbeddedStore, EmbeddedStoreError
 from deploy.cli.ingest import follow, hand_over
-from deploy.cli.instance import Instance, instance_file, read_instance, spool_dir, write_secret
+from deploy.cli.instance import Instance, instance_file, spool_dir, write_secret
 from deploy.cli.ports import LOOPBACK
 from deploy.cli.store_option import with_store
 from deploy.sample_feed import SAMPLE_FEED
@@ -65,7 +63,8 @@ class Service:
             self._settings = msgspec.structs.replace(
                 self._settings,
                 redis_url=redis_url,
-                spool_dir=self._settings.spool_dir or str(spool_dir(self._data_dir)),
+                # Whole, for API and worker run in the data directory.
+                spool_dir=str(Path(self._settings.spool_dir or spool_dir(self._data_dir)).resolve()),
             )
             key = with_store(self._settings, self._demo_key)
             self._instance = Instance(
@@ -78,7 +77,6 @@ class Service:
             self._stop()
 
     def _start_store(self) -> str:
-        _stop_orphan(self._data_dir)
         self._store = EmbeddedStore(self._data_dir / "store", self._check_stop)
         self._store.start()
         return self._store.url
@@ -152,11 +150,11 @@ class Service:
         """Have the worker ingest the sample feed, unless it did so before."""
 
         async def ingest(store: Store) -> Sync | None:
-            if await store.execute("HEXISTS", store_keys.FEEDS, _SAMPLE_CARRIER):
+            if await store.execute("HEXISTS", store_keys.feed(_SAMPLE_CARRIER), "applied"):
                 return None
             with SAMPLE_FEED.open("rb") as file:
                 sync = await hand_over(store, self._settings, self._data_dir, _SAMPLE_CARRIER, file)
-            return await follow(store, sync, is_quiet=False, check_stop=self._check_stop)
+            return await follow(store, sync, is_quiet=False, meanwhile=self._look_after)
 
         sync = with_store(self._settings, ingest)
         if sync is not None and sync.state is SyncState.FAILED:
@@ -177,17 +175,20 @@ class Service:
     def watch(self) -> None:
         """Bring back what dies, until a signal comes."""
         while True:
-            self._check_stop()
-            if self._store is not None and self._store.has_died():
-                click.echo("the store has died and is brought back", err=True)
-                self._restart_store()
-            for child in self._children:
-                code = child.exit_code()
-                if child.bring_back():
-                    click.echo(
-                        f"the {child.name} ended with {code} and is brought back; see {child.log}", err=True
-                    )
+            self._look_after()
             time.sleep(_LOOK_INTERVAL_SECONDS)
+
+    def _look_after(self) -> None:
+        self._check_stop()
+        if self._store is not None and self._store.has_died():
+            click.echo("the store has died and is brought back", err=True)
+            self._restart_store()
+        for child in self._children:
+            code = child.exit_code()
+            if child.bring_back():
+                click.echo(
+                    f"the {child.name} ended with {code} and is brought back; see {child.log}", err=True
+                )
 
     def _restart_store(self) -> None:
         try:
@@ -212,19 +213,3 @@ class Service:
             child.stop(deadline)
         if self._store is not None:
             self._store.stop()
-
-
-def _stop_orphan(data_dir: Path) -> None:
-    """Stop the store of a `numbers up` that was killed: two stores must not write the same files."""
-    left = read_instance(data_dir)
-    if left is None:
-        return
-    client = redis.Redis.from_url(left.redis_url, socket_timeout=2, socket_connect_timeout=2)
-    try:
-        config: Any = client.config_get("dir")
-        if config.get("dir") == str(data_dir / "store"):
-            client.shutdown()
-    except (redis.RedisError, OSError):
-        return
-    finally:
-        client.close()

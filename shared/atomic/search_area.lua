@@ -51,10 +51,10 @@ local function local_of(member)
   return tonumber(string.sub(member, 6))
 end
 
-local function read(from, to, offset, count)
+local function read(from, to, count)
   spent = spent + SEEK + count
   return redis.call(
-    'ZRANGEBYSCORE', available, from * ATTRIBUTES, to * ATTRIBUTES + ATTRIBUTES - 1, 'LIMIT', offset, count
+    'ZRANGEBYSCORE', available, from * ATTRIBUTES, to * ATTRIBUTES + ATTRIBUTES - 1, 'LIMIT', 0, count
   )
 end
 
@@ -66,7 +66,7 @@ end
 -- Give the first run in stock from this one on; nil when there is none up to the last local number.
 local function find_run(run, lowest, block, unit)
   while run < LOCALS and spent < BUDGET do
-    local member = read(run, LOCALS - 1, 0, 1)[1]
+    local member = read(run, LOCALS - 1, 1)[1]
     if not member then
       return nil
     end
@@ -94,7 +94,11 @@ local function enter_window()
     local count = redis.call('ZCOUNT', available, run * ATTRIBUTES, (run + unit) * ATTRIBUTES - 1)
     spent = spent + SEEK
     if count > 1 then
-      start = local_of(read(run, run + unit - 1, random_start % count, 1)[1])
+      -- By rank and not with LIMIT, for Redis before 7.4 walks over an offset one by one.
+      local rank = redis.call('ZCOUNT', available, '-inf', '(' .. string.format('%d', run * ATTRIBUTES))
+      rank = rank + random_start % count
+      start = local_of(redis.call('ZRANGE', available, rank, rank)[1])
+      spent = spent + 2 * SEEK
     end
   end
   next_local = start
@@ -119,7 +123,7 @@ local function walk_window()
       wrapped, next_local = true, 0
     else
       local limit = math.min(missing, expected_in_run)
-      local members = read(from, last, 0, limit)
+      local members = read(from, last, limit)
       local nothing_behind = #members < limit
       for j = 1, #members do
         local number = local_of(members[j])

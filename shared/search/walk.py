@@ -1,6 +1,7 @@
 """The search: which area codes are walked, in which order, until enough numbers are found."""
 
 import asyncio
+import math
 from random import Random
 
 from msgspec import Struct
@@ -14,12 +15,12 @@ from shared.stock_score import score
 from shared.store import Store
 
 _FIRST_GROUP = 4
-"""Area codes searched at once at first: most searches are filled by them."""
-_GROUP_GROWTH = 4
-"""How many times more come next while nothing was found: a rare pattern needs them all."""
+_LARGEST_GROUP = 8
+"""Area codes searched at once: first as many as fill most searches, later as many as are likely to be needed;
+never so many that their scripts, up to a millisecond each, keep other callers waiting for long."""
 
 _FEW_NUMBERS = 32
-"""As many numbers the store is asked for by name (0.5 µs each): all that 6 or 7 digits can match."""
+"""As many numbers the store is asked for by name (0.5 µs each): all that most patterns of 6 digits match."""
 
 _RANDOM_RANGE = 10**12
 _random = Random()  # noqa: S311 - spreads callers over the stock, keeps no secret
@@ -51,7 +52,7 @@ async def search(store: Store, stock: AreaStock, query: Query) -> list[str]:
         group = area_codes[begin : begin + size]
         await asyncio.gather(*(_search_area(store, area, sizes[area], query, found) for area in group))
         begin += size
-        size = _next_group_size(size, begin, len(found), query.quantity)
+        size = _next_group_size(begin, len(found), query.quantity)
     chosen = _random.sample(list(found), query.quantity) if len(found) > query.quantity else found
     return sorted(number.decode() for number in chosen)
 
@@ -72,11 +73,10 @@ def _has_type(area_code: str, query: Query) -> bool:
     return query.number_type is None or number_type_of(area_code) is query.number_type
 
 
-def _next_group_size(size: int, searched: int, found: int, wanted: int) -> int:
-    """Give how many area codes to search next: as many as are likely to hold what is missing."""
-    if found == 0:
-        return size * _GROUP_GROWTH
-    return max(_FIRST_GROUP, -(-searched * (wanted - found) // found))
+def _next_group_size(searched: int, found: int, wanted: int) -> int:
+    """Give how many area codes are likely to hold what is missing, after `searched` of them held `found`."""
+    likely = searched * (wanted - found) / found if found else _LARGEST_GROUP
+    return min(max(math.ceil(likely), 1), _LARGEST_GROUP)
 
 
 async def _search_area(store: Store, area_code: str, size: int, query: Query, found: set[bytes]) -> None:

@@ -19,7 +19,12 @@ _WINDOWS_TO_DRAW_FROM = 3
 _COMFORT = 10
 """A run that is expected to hold ten times what is wanted leaves most of it to start in."""
 _DEVIATIONS = 3
-"""Standard deviations of a count (its root) that are left behind a start, so that the run is long enough."""
+"""Standard deviations of a count (its root) left behind a start, so that the run is long enough."""
+
+
+_MOST_SKIPPED = 1_000
+"""A thousands block: skipping that many spreads callers over the block that a start falls before. Redis
+before 7.4 walks over what is skipped, one by one."""
 
 
 class Window(NamedTuple):
@@ -92,11 +97,10 @@ class Span(NamedTuple):
 
 
 def draw_span(windows: tuple[Window, ...], spacing: float, wanted: int, draw: Random) -> Span | None:
-    """Draw a run, and a start in it by rank, where `wanted` numbers are expected.
+    """Draw a run, and a start in it, where `wanted` numbers are expected; None when no run is long enough.
 
-    One local number in `spacing` is in stock; None when no run is long enough. By rank and not by number, for
-    stock lies in thousands blocks: a random number falls between them, and everybody would be shown the head
-    of the block behind.
+    One local number in `spacing` is in stock. The start is a number and some members to skip, for stock lies
+    in thousands blocks: a number alone falls between them, and everybody would be shown the head of the next.
     """
     expected = wanted * spacing
     long = [window for window in windows if window.unit >= _COMFORT * expected][:_WINDOWS_TO_DRAW_FROM]
@@ -106,5 +110,9 @@ def draw_span(windows: tuple[Window, ...], spacing: float, wanted: int, draw: Ra
     window = draw.choice(long)
     run = draw.randrange(window.lowest_run, LOCAL_NUMBERS, window.block)
     in_run = window.unit / spacing
-    room = int(in_run - wanted - _DEVIATIONS * in_run**0.5)
-    return Span(run, run + window.unit - 1, draw.randrange(max(room, 1)))
+    room = max(in_run - wanted - _DEVIATIONS * in_run**0.5, 1)
+    first = run
+    if room > _MOST_SKIPPED:
+        first += draw.randrange(int((room - _MOST_SKIPPED) * spacing) + 1)
+        room = _MOST_SKIPPED
+    return Span(first, run + window.unit - 1, draw.randrange(int(room)))

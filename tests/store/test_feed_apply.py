@@ -469,10 +469,10 @@ async def test_a_feed_that_is_gone_from_the_spool_fails_and_the_next_one_runs(
     await check_settled(store, {"acme": THIRD})
 
 
-async def test_a_sync_whose_runs_die_five_times_is_given_up(valkey: str, store: Store, spool: Spool) -> None:
+async def test_a_sync_whose_runs_die_ten_times_is_given_up(valkey: str, store: Store, spool: Spool) -> None:
     await ingest(store, spool, "acme", FIRST)
     deadly = await bring(store, spool, "acme", csv_of(SECOND))
-    for attempt in range(1, 6):
+    for attempt in range(1, 11):
         dying = CutStore(valkey, 12, Cut.LOST_BEFORE)
         async with closing(dying):
             with pytest.raises(StoreUnavailable):
@@ -486,7 +486,7 @@ async def test_a_sync_whose_runs_die_five_times_is_given_up(valkey: str, store: 
     assert await run_queued_syncs(store, spool, "acme", LEASE_SECONDS) == 2
     sync = await ended(store, deadly)
     assert sync.state is SyncState.FAILED
-    assert sync.reason == "given up after 5 runs that did not come to an end"
+    assert sync.reason == "given up after 10 runs that did not come to an end"
     assert (await ended(store, following)).state is SyncState.APPLIED
     await check_settled(store, {"acme": THIRD})
 
