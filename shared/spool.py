@@ -11,8 +11,12 @@ class Spool:
     """The feeds that wait, one file a sync."""
 
     def __init__(self, directory: Path) -> None:
-        """Use `directory`; it is made when the first feed comes."""
+        """Use `directory`."""
         self._directory = directory
+
+    def make(self) -> None:
+        """Make the directory, so that whoever brings a feed can see that it is there; raises `OSError`."""
+        self._directory.mkdir(parents=True, exist_ok=True)
 
     def path_of(self, sync_id: str) -> Path:
         """Give the place of a sync's feed."""
@@ -20,7 +24,7 @@ class Spool:
 
     def put(self, sync_id: str, source: BinaryIO) -> None:
         """Copy a feed into the spool, whole or not at all; raises `OSError`."""
-        self._directory.mkdir(parents=True, exist_ok=True)
+        self.make()
         part = self.path_of(sync_id).with_suffix(".part")
         try:
             with part.open("wb") as target:

@@ -46,9 +46,11 @@ async def start(ctx: dict[str, Any]) -> None:
     gc.set_threshold(_YOUNG_OBJECTS)
     _set_up_logs()
     store = Store(_configured.redis_url, _configured.store_timeout_seconds)
+    spool = Spool(_SPOOL_DIR)
+    spool.make()
     await store.execute("SET", store_keys.SPOOL_DIR, str(_SPOOL_DIR))
     ctx["store"] = store
-    ctx["spool"] = Spool(_SPOOL_DIR)
+    ctx["spool"] = spool
     ctx["queue"] = JobQueue(_configured.redis_url, _configured.store_timeout_seconds)
 
 

@@ -107,12 +107,16 @@ async def _spool_dir(store: Store, settings: Settings, data_dir: Path) -> Path:
     if named is None:
         return Path(default_spool_dir(data_dir))
     directory = Path(named.decode())
-    if not directory.parent.is_dir():
+    if not _is_here(directory):
         raise click.ClickException(
             f"the worker looks for feeds in {directory}, which is not on this machine: "
             f"run this command where the worker runs, or set {variable_of('spool_dir')} to the same volume"
         )
     return directory
+
+
+def _is_here(directory: Path) -> bool:
+    return directory.is_dir()
 
 
 async def follow(

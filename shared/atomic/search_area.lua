@@ -18,9 +18,15 @@
 -- member, it scans instead; the choice rides in the cursor, for a stock that changes must not change it.
 
 -- Costs in members scanned (0.04-0.2 us each, warm and cold): a seek takes 2-4 us.
-local BUDGET, SEEK, SCAN_STEP = 4000, 40, 200
+local BUDGET, SEEK, SCAN_STEP = 3000, 40, 200
+-- A stock of that many is looked at whole in one call.
+local SMALL_STOCK = 4000
 -- An exchange begins 2-9, so local numbers lie between LOWEST and LOCALS.
 local LOWEST, LOCALS, ATTRIBUTES = 2000000, 10000000, 65536
+-- A thousands block: skipping that many spreads callers over the block that a start falls before. Redis before
+-- 7.4 walks over what is skipped, one by one.
+local MOST_SKIPPED = 1000
+local RANDOM = 1000000000000
 local FIRST_WINDOW = 6
 
 local available = KEYS[1]
@@ -51,10 +57,10 @@ local function local_of(member)
   return tonumber(string.sub(member, 6))
 end
 
-local function read(from, to, count)
+local function read(from, to, skip, count)
   spent = spent + SEEK + count
   return redis.call(
-    'ZRANGEBYSCORE', available, from * ATTRIBUTES, to * ATTRIBUTES + ATTRIBUTES - 1, 'LIMIT', 0, count
+    'ZRANGEBYSCORE', available, from * ATTRIBUTES, to * ATTRIBUTES + ATTRIBUTES - 1, 'LIMIT', skip, count
   )
 end
 
@@ -66,7 +72,7 @@ end
 -- Give the first run in stock from this one on; nil when there is none up to the last local number.
 local function find_run(run, lowest, block, unit)
   while run < LOCALS and spent < BUDGET do
-    local member = read(run, LOCALS - 1, 1)[1]
+    local member = read(run, LOCALS - 1, 0, 1)[1]
     if not member then
       return nil
     end
@@ -78,8 +84,8 @@ local function find_run(run, lowest, block, unit)
   end
 end
 
--- Begin window i at a random run and at a random member of it by rank: a random number would fall into the
--- gaps between thousands blocks, and everybody would be shown the head of the next one.
+-- Begin window i at a random run and at a random member of it: a random number alone would fall into the gaps
+-- between thousands blocks, and everybody would be shown the head of the next one.
 local function enter_window()
   local lowest, block, unit = window(i)
   local runs = LOCALS / block
@@ -94,11 +100,9 @@ local function enter_window()
     local count = redis.call('ZCOUNT', available, run * ATTRIBUTES, (run + unit) * ATTRIBUTES - 1)
     spent = spent + SEEK
     if count > 1 then
-      -- By rank and not with LIMIT, for Redis before 7.4 walks over an offset one by one.
-      local rank = redis.call('ZCOUNT', available, '-inf', '(' .. string.format('%d', run * ATTRIBUTES))
-      rank = rank + random_start % count
-      start = local_of(redis.call('ZRANGE', available, rank, rank)[1])
-      spent = spent + 2 * SEEK
+      local from = run + math.floor(unit * math.max(1 - MOST_SKIPPED / count, 0) * random_start / RANDOM)
+      local member = read(from, run + unit - 1, random_start % math.min(count, MOST_SKIPPED), 1)[1]
+      start = member and local_of(member) or run
     end
   end
   next_local = start
@@ -123,7 +127,7 @@ local function walk_window()
       wrapped, next_local = true, 0
     else
       local limit = math.min(missing, expected_in_run)
-      local members = read(from, last, limit)
+      local members = read(from, last, 0, limit)
       local nothing_behind = #members < limit
       for j = 1, #members do
         local number = local_of(members[j])
@@ -145,7 +149,7 @@ end
 -- that costs little beside the scan is sought all the same: it may be enough.
 local function scan_is_cheaper()
   local _, block = window(i)
-  if LOCALS / block * SEEK <= card / 8 then
+  if LOCALS / block * SEEK <= card / 32 then
     return false
   end
   local cost = 0
@@ -160,7 +164,7 @@ end
 -- caller picks from that. A larger one is scanned from a random place of the hash table to its end, for from its beginning all callers would be
 -- shown the same numbers, and then whole: a cursor that the store did not give promises nothing but members
 -- (documented as undefined, never harmful), so it is the second round that misses none.
-local is_small = card <= BUDGET
+local is_small = card <= SMALL_STOCK
 local enough_found = is_small and 4 * wanted or wanted
 
 local function begin_scan()
@@ -182,7 +186,7 @@ local function scan_members()
     if scan == '0' then
       scan_round = scan_round + 1
     end
-  until scan_round > 2 or spent >= BUDGET or #found >= enough_found
+  until scan_round > 2 or #found >= enough_found or (spent >= BUDGET and not is_small)
   return scan_round > 2
 end
 

@@ -467,6 +467,41 @@ def test_what_is_killed_is_brought_back(
     assert victim(stocked) != pid
 
 
+def test_a_store_whose_numbers_up_was_killed_before_it_was_ready_is_ended_before_the_next_begins(
+    tmp_path: Path,
+) -> None:
+    data_dir = tmp_path / "data"
+    command = ["up", "--no-sample", "--port", "0", "--data-dir", str(data_dir)]
+    with subprocess.Popen([str(SCRIPTS / "numbers"), *command], stdout=subprocess.DEVNULL) as first:
+        wait_until(lambda: stores_of(data_dir), "the store is there")
+        first.kill()
+    (left,) = stores_of(data_dir)
+
+    second = Service(data_dir, "--no-sample")
+
+    try:
+        (store,) = stores_of(data_dir)
+        assert store != left
+    finally:
+        second.process.terminate()
+        assert_all_stop(second)
+
+
+def stores_of(data_dir: Path) -> list[int]:
+    return [process.pid for process in processes_of(data_dir) if "valkey-server" in process.command]
+
+
+def test_a_relative_spool_directory_is_one_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    service = Service(tmp_path / "data", "--no-sample", NUMBERS_SPOOL_DIR="here/spool")
+    try:
+        assert service.ingest("up-tests", FEED)["state"] == "applied"
+        assert (tmp_path / "here" / "spool").is_dir()
+    finally:
+        service.process.terminate()
+        assert_all_stop(service)
+
+
 def test_after_numbers_up_itself_was_killed_the_next_one_works_with_the_same_key_and_stock(
     tmp_path: Path,
 ) -> None:
