@@ -4,9 +4,7 @@ The keys of one area code share the hash tag `{415}`, those of one carrier's fee
 unit of atomicity, on one server and on a cluster alike.
 """
 
-from datetime import timedelta
-
-SYNC_LIFETIME = timedelta(days=30)
+SYNC_LIFETIME_SECONDS = 30 * 86_400
 """How long a sync and its rejected rows are kept after they were last written."""
 
 AREAS = "areas"
@@ -59,10 +57,10 @@ def feed_snapshot(carrier: str, generation: int) -> str:
 
 
 def sync(sync_id: str) -> str:
-    """Hash, the record of one sync. Lives `SYNC_LIFETIME`."""
+    """Hash, the record of one sync. Lives `SYNC_LIFETIME_SECONDS`."""
     return f"sync:{sync_id}"
 
 
 def sync_rejects(sync_id: str) -> str:
-    """List of JSON `{"line", "reason"}`, the first rejected rows. Lives `SYNC_LIFETIME`."""
+    """List of JSON `{"line", "reason"}`, the first rejected rows. Lives `SYNC_LIFETIME_SECONDS`."""
     return f"sync:{sync_id}:rejects"

@@ -15,14 +15,12 @@ from ulid import ULID
 from shared import clock, store_keys
 from shared.atomic.operations import FeedRun, record_run, register_carrier
 from shared.store import Store
-from shared.store_keys import SYNC_LIFETIME
+from shared.store_keys import SYNC_LIFETIME_SECONDS
 
 CARRIER_NAME = re.compile(r"[a-z0-9-]{1,32}")
 
 MAX_KEPT_REJECTS = 1_000
 """Rejected rows kept with their reasons; all are counted."""
-
-_LIFETIME_SECONDS = int(SYNC_LIFETIME.total_seconds())
 
 
 class SyncState(StrEnum):
@@ -93,7 +91,7 @@ async def queue_sync(store: Store, sync_id: str, carrier: str) -> Sync:
     sync = Sync(id=sync_id, carrier=carrier, state=SyncState.QUEUED, created_at=at, updated_at=at)
     key = store_keys.sync(sync.id)
     fields = [item for field in msgspec.to_builtins(sync).items() if field[1] is not None for item in field]
-    await store.execute_many([("HSET", key, *fields), ("EXPIRE", key, _LIFETIME_SECONDS)])
+    await store.execute_many([("HSET", key, *fields), ("EXPIRE", key, SYNC_LIFETIME_SECONDS)])
     await store.execute("RPUSH", store_keys.feed_queue(carrier), sync.id)
     return sync
 
@@ -119,7 +117,7 @@ async def keep_rejects(store: Store, sync_id: str, rows: list[RejectedRow]) -> N
     commands: list[tuple[str | bytes | int, ...]] = [("DEL", key)]
     if rows:
         encoded = [msgspec.json.encode(row) for row in rows[:MAX_KEPT_REJECTS]]
-        commands += [("RPUSH", key, *encoded), ("EXPIRE", key, _LIFETIME_SECONDS)]
+        commands += [("RPUSH", key, *encoded), ("EXPIRE", key, SYNC_LIFETIME_SECONDS)]
     await store.execute_many(commands)
 
 

@@ -26,6 +26,8 @@ _DEMO_ORGANIZATION = "demo"
 _SAMPLE_CARRIER = "sample"
 _READY_TIMEOUT_SECONDS = 60.0
 _LOOK_INTERVAL_SECONDS = 0.1
+_STORE_PAUSE_SECONDS = 1.0
+"""Between two attempts to bring the store back, so that one that cannot start does not fill the screen."""
 _STOP_TIMEOUT_SECONDS = 3.0
 """For API and worker; with what the store takes, everything has stopped within 5 seconds."""
 
@@ -85,12 +87,11 @@ class Service:
         """Give the secret of a live key with all scopes: that of the last run, if it is still good."""
         path = self._data_dir / "demo-key"
         secret = path.read_text().strip() if path.exists() else ""
-        if is_well_formed(secret):
-            known = await find_api_key(store, digest_of(secret))
-            if known is not None and known.revoked_at is None:
-                return secret
-            secret = new_secret() if known else secret
-        else:
+        known = await find_api_key(store, digest_of(secret))
+        if known is not None and known.revoked_at is None:
+            return secret
+        # The secret of a store that is another one now serves again; one that was revoked does not.
+        if known is not None or not is_well_formed(secret):
             secret = new_secret()
         write_secret(path, f"{secret}\n".encode())
         await create_api_key(store, _DEMO_ORGANIZATION, tuple(Scope), "numbers up", secret)
@@ -196,7 +197,7 @@ class Service:
                 self._store.start()
         except EmbeddedStoreError as error:
             click.echo(str(error), err=True)
-            time.sleep(1)
+            time.sleep(_STORE_PAUSE_SECONDS)
 
     def _retract(self) -> None:
         """Take back what says that the service runs."""

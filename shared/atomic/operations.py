@@ -91,7 +91,7 @@ async def keep_snapshot(store: Store, run: FeedRun, fields: Iterable[str | bytes
 
 async def record_run(store: Store, run: FeedRun, fields: Iterable[str | int]) -> None:
     """Write field, value, field, value into the record of the run's sync; raises `Overtaken`."""
-    lifetime = int(store_keys.SYNC_LIFETIME.total_seconds())
+    lifetime = store_keys.SYNC_LIFETIME_SECONDS
     _check(await _RECORD_RUN.run(store, [store_keys.sync(run.sync_id)], run.generation, lifetime, *fields))
 
 

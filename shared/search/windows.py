@@ -13,15 +13,12 @@ _LOCAL_DIGITS = 7
 LOWEST_LOCAL = 2_000_000
 """An exchange begins 2-9 (NANP), so no local number is lower."""
 
-
 _WINDOWS_TO_DRAW_FROM = 3
 """Longer runs hold enough more often where stock lies in blocks; fewer windows would show all the same."""
 _COMFORT = 10
 """A run that is expected to hold ten times what is wanted leaves most of it to start in."""
 _DEVIATIONS = 3
 """Standard deviations of a count (its root) left behind a start, so that the run is long enough."""
-
-
 _MOST_SKIPPED = 1_000
 """A thousands block: skipping that many spreads callers over the block that a start falls before. Redis
 before 7.4 walks over what is skipped, one by one."""
