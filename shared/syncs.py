@@ -13,7 +13,7 @@ from msgspec import Struct
 from ulid import ULID
 
 from shared import clock, store_keys
-from shared.atomic.operations import FeedRun, record_run, register_carrier
+from shared.atomic.feed_operations import FeedRun, record_run, register_carrier
 from shared.store import Store
 from shared.store_keys import SYNC_LIFETIME_SECONDS
 

@@ -13,7 +13,7 @@ from itertools import islice
 from pyroaring import BitMap
 
 from shared import store_keys
-from shared.atomic.operations import (
+from shared.atomic.feed_operations import (
     MAX_NUMBERS_PER_CALL,
     FeedRun,
     adopt_snapshot,

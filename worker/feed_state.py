@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 from pyroaring import BitMap
 
 from shared import store_keys
-from shared.atomic.operations import FeedRun, Overtaken, keep_snapshot
+from shared.atomic.feed_operations import FeedRun, Overtaken, keep_snapshot
 from shared.store import Store
 from worker.snapshot import Offers
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from shared.atomic.operations import FeedRun, Overtaken, claim_feed, leave_feed, renew_feed
+from shared.atomic.feed_operations import FeedRun, Overtaken, claim_feed, leave_feed, renew_feed
 from shared.spool import Spool
 from shared.store import Store, StoreUnavailable
 from shared.syncs import MAX_KEPT_REJECTS, RejectedRow, SyncState, keep_rejects, read_sync, update_sync

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from deploy.cli.store_option import default_spool_dir, find_settings, print_json, store_options, with_store
 from shared import store_keys
-from shared.atomic.operations import TooManyCarriers
+from shared.atomic.feed_operations import TooManyCarriers
 from shared.jobs import WORKER_HEALTH_KEY, JobQueue
 from shared.settings import Settings, variable_of
 from shared.spool import Spool

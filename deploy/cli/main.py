@@ -10,7 +10,7 @@ from deploy.cli.ingest import ingest
 from deploy.cli.keys import keys
 from deploy.cli.stats import stats
 from deploy.cli.up import up
-from shared.atomic.operations import TooManyCarriers
+from shared.atomic.feed_operations import TooManyCarriers
 from shared.settings import BadSetting
 from shared.store import StoreUnavailable
 

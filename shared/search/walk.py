@@ -7,7 +7,7 @@ from random import Random
 from msgspec import Struct
 
 from shared import store_keys
-from shared.atomic.operations import search_area
+from shared.atomic.area_operations import search_area
 from shared.phone_number import NumberType, e164, number_type_of
 from shared.search.area_stock import AreaStock
 from shared.search.windows import LOCAL_NUMBERS, LOWEST_LOCAL, Window, all_numbers, draw_span, windows_of

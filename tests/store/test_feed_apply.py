@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from shared import store_keys
-from shared.atomic.operations import FeedRun, Overtaken, claim_feed, register_carrier
+from shared.atomic.feed_operations import FeedRun, Overtaken, claim_feed, register_carrier
 from shared.phone_number import PhoneNumber, parse_number
 from shared.spool import Spool
 from shared.stock_score import MMS, SMS

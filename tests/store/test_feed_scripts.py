@@ -6,7 +6,7 @@ import time
 import pytest
 
 from shared import store_keys
-from shared.atomic.operations import (
+from shared.atomic.feed_operations import (
     FeedRun,
     Overtaken,
     TooManyCarriers,

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from shared import atomic, store_keys
-from shared.atomic.operations import search_area
+from shared.atomic.area_operations import search_area
 from shared.phone_number import NumberType
 from shared.search import area_stock
 from shared.search.area_stock import AreaStock, count_available

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from shared import store_keys
-from shared.atomic.operations import search_area
+from shared.atomic.area_operations import search_area
 from shared.phone_number import e164
 from shared.search.area_stock import AreaStock
 from shared.search.walk import Query, search

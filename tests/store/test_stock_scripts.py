@@ -9,7 +9,7 @@ import pytest
 import redis.asyncio
 
 from shared import store_keys
-from shared.atomic.operations import (
+from shared.atomic.feed_operations import (
     MAX_NUMBERS_PER_CALL,
     FeedRun,
     Overtaken,

@@ -1,4 +1,4 @@
-"""The typed wrapper of every script; each is its script's only caller."""
+"""Feeds: the typed wrappers of the scripts that carriers' feeds need; each is its script's only caller."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -11,7 +11,6 @@ from shared.store import Store
 MAX_NUMBERS_PER_CALL = 200
 """Numbers that one `stock` or `withdraw` moves: chunks of 200 kept every call below 2 ms, 500 did not."""
 
-_SEARCH_AREA = Script("search_area")
 _REGISTER_CARRIER = Script("register_carrier")
 _CLAIM_FEED = Script("claim_feed")
 _RENEW_FEED = Script("renew_feed")
@@ -39,23 +38,6 @@ class FeedRun(NamedTuple):
     carrier: str
     generation: int
     sync_id: str
-
-
-async def search_area(
-    store: Store,
-    area_code: str,
-    windows: Iterable[Iterable[int]],
-    glob: str,
-    wanted: int,
-    randoms: tuple[int, int],
-    cursor: bytes,
-) -> tuple[bytes, list[bytes]]:
-    """Find numbers (E.164) of `area_code` in `windows`; before them the next cursor, `b""` at the end."""
-    flat = [bound for window in windows for bound in window]
-    reply = await _SEARCH_AREA.run(
-        store, [store_keys.available(area_code)], wanted, *randoms, cursor, glob, *flat
-    )
-    return reply[0], reply[1:]
 
 
 async def register_carrier(store: Store, carrier: str) -> int:
