@@ -96,6 +96,8 @@ async def create_api_key(
         created_at=await clock.now(store),
     )
     digest = digest_of(secret)
+    # The sweep looks at the organizations that are known, so this one is before it can do anything.
+    await store.execute("SADD", store_keys.ORGANIZATIONS, organization)
     # Listed first: a key that works is always one that can be found and revoked.
     await store.execute("HSET", store_keys.API_KEYS, key.id, digest)
     await store.execute("HSET", store_keys.api_key(digest), *_fields_of(key))

@@ -9,3 +9,9 @@ async def now(store: Store) -> datetime:
     """Give the store's time, UTC, to the microsecond; raises `StoreUnavailable`."""
     seconds, microseconds = await store.execute("TIME")
     return datetime.fromtimestamp(int(seconds), UTC).replace(microsecond=int(microseconds))
+
+
+async def now_ms(store: Store) -> int:
+    """Give the store's time as Unix milliseconds; raises `StoreUnavailable`."""
+    seconds, microseconds = await store.execute("TIME")
+    return int(seconds) * 1000 + int(microseconds) // 1000

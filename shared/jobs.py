@@ -8,11 +8,16 @@ from arq.constants import default_queue_name, health_check_key_suffix
 from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
+from shared.atomic.order_operations import OrderRef
 from shared.store import StoreUnavailable
 
 INGEST_FEED: Final = "ingest_feed"
 """Job: run the queued syncs of a carrier's feed. Argument: carrier. A wake-up only: what is to be done
 stands in the feed's queue, so one job too many or too few does no harm."""
+
+FINISH_CANCEL: Final = "finish_cancel"
+"""Job: move the numbers of an order that is being cancelled. Arguments: organization, order id. A wake-up
+only: what is to be done stands among the organization's due work."""
 
 WORKER_HEALTH_KEY: Final = default_queue_name + health_check_key_suffix
 """String that a living worker keeps from expiring."""
@@ -41,8 +46,15 @@ class JobQueue:
 
     async def wake_feed(self, carrier: str) -> None:
         """Have a worker look at this carrier's queued syncs; raises `StoreUnavailable`."""
+        await self._enqueue(INGEST_FEED, carrier)
+
+    async def wake_cancel(self, order: OrderRef) -> None:
+        """Have a worker move the numbers of an order that is being cancelled; raises `StoreUnavailable`."""
+        await self._enqueue(FINISH_CANCEL, *order)
+
+    async def _enqueue(self, job: str, *arguments: str) -> None:
         try:
-            await self._arq.enqueue_job(INGEST_FEED, carrier)
+            await self._arq.enqueue_job(job, *arguments)
         except (RedisError, OSError) as error:
             raise StoreUnavailable(str(error)) from error
 

@@ -12,6 +12,8 @@ from msgspec import Meta, Struct
 _PREFIX = "NUMBERS_"
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Period = Annotated[float, Meta(ge=0, le=3_650 * 86_400)]
+"""Seconds, up to ten years."""
 
 
 class BadSetting(ValueError):
@@ -36,6 +38,27 @@ class Settings(Struct, frozen=True):
 
     feed_lease_seconds: Annotated[float, Meta(ge=1, le=86_400)] = 15.0
     """How long a run that shows no sign of life keeps others from its carrier's feed."""
+
+    sweep_seconds: Seconds = 5.0
+    """How often the worker looks for work that is due, or that somebody died over."""
+
+    hold_seconds: Seconds = 15.0
+    """How long an order may take: after that its holds are given back, and who repeats it takes it over."""
+
+    quarantine_seconds: Period = 45 * 86_400.0
+    """How long a released number is kept from the next customer; 47 CFR 52.15(f) has 45 days at least."""
+
+    cancel_quarantine_seconds: Period = 0.0
+    """The same for the numbers of a cancelled order, which nobody has used yet."""
+
+    cancel_window_seconds: Period = 86_400.0
+    """How long after its completion an order can be cancelled."""
+
+    bulk_wait_seconds: Period = 86_400.0
+    """How long a bulk order waits for stock before it fails."""
+
+    event_retention_seconds: Annotated[float, Meta(ge=60, le=3_650 * 86_400)] = 30 * 86_400.0
+    """How long the events of numbers' lives are kept."""
 
 
 def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:

@@ -113,6 +113,11 @@ class Store:
             _settle(future, error)
 
 
+def with_scores(reply: Sequence[bytes]) -> list[tuple[bytes, int]]:
+    """Pair the members and the scores, which are integers, of a reply to a command with WITHSCORES."""
+    return [(member, int(float(score))) for member, score in zip(reply[::2], reply[1::2], strict=True)]
+
+
 def _settle(future: asyncio.Future[Any], reply: Any) -> None:
     if future.done():
         return
@@ -127,5 +132,5 @@ def _settle(future: asyncio.Future[Any], reply: Any) -> None:
 def _is_passing(error: Exception) -> bool:
     passing = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OutOfMemoryError)
     return isinstance(error, passing) or (
-        isinstance(error, ResponseError) and str(error).startswith(_PASSING_REFUSALS)
+        isinstance(error, ResponseError) and str(error).partition(" ")[0] in _PASSING_REFUSALS
     )

@@ -1,14 +1,26 @@
 """Every key of the store: its name, its type and its lifetime (or why it has none).
 
-The keys of one area code share the hash tag `{415}`, those of one carrier's feed `{feed:acme}`: each is a
-unit of atomicity, on one server and on a cluster alike.
+The keys of one area code share the hash tag `{415}`, those of one organization `{org:acme}`, those of one
+carrier's feed `{feed:acme}`: each is a unit of atomicity, on one server and on a cluster alike.
 """
 
 SYNC_LIFETIME_SECONDS = 30 * 86_400
 """How long a sync and its rejected rows are kept after they were last written."""
 
+IDEMPOTENCY_SECONDS = 86_400
+"""How long the answer to a request with an Idempotency-Key is kept."""
+
+RELEASED_SECONDS = 30 * 86_400
+"""How long an organization is told that it has released a number before."""
+
+ORDER_SECONDS = 90 * 86_400
+"""How long an order is kept after its end."""
+
 AREAS = "areas"
 """Set of area codes that ever had stock; added to before first use, never removed from. No lifetime."""
+
+ORGANIZATIONS = "orgs"
+"""Set of organizations that ever had a key; added to before first use, never removed from. No lifetime."""
 
 API_KEYS = "keys"
 """Hash, key id → digest of its secret: the list of all keys. No lifetime: keys live until revoked and are
@@ -19,6 +31,18 @@ FEEDS = "feeds"
 
 SPOOL_DIR = "spool-dir"
 """String, the directory in which the worker looks for feeds. No lifetime: replaced at each worker's start."""
+
+NUMBER_EVENTS = "events:numbers"
+"""Stream, the events of all area codes as other services read them. No lifetime: trimmed by age."""
+
+EVENTS_RELAYED = "{events:numbers}:relayed"
+"""Hash, area code → id of its last event in `NUMBER_EVENTS`. No lifetime: nothing is relayed twice."""
+
+ORDER_EVENTS = "events:orders"
+"""Stream that other services write: what has become of orders. No lifetime: trimmed by age."""
+
+REJECTED_ORDER_EVENTS = "events:orders:rejected"
+"""Stream, entries of `ORDER_EVENTS` that could not be used, with the reason. No lifetime: trimmed by age."""
 
 
 def available(area_code: str) -> str:
@@ -34,6 +58,90 @@ def also_offered(area_code: str) -> str:
 def fence(area_code: str) -> str:
     """Hash, carrier ordinal → lowest generation that may write here. No lifetime: a late writer has none."""
     return f"{{{area_code}}}:fence"
+
+
+def unavailable(area_code: str) -> str:
+    """Hash, E.164 text → `state attributes attempt order organization`. No lifetime: it is who has what."""
+    return f"{{{area_code}}}:unavailable"
+
+
+def timers(area_code: str) -> str:
+    """Sorted set, E.164 text → when a hold or a quarantine ends, Unix ms. No lifetime: gone when done."""
+    return f"{{{area_code}}}:timers"
+
+
+def returned(area_code: str) -> str:
+    """Sorted set, E.164 text → when a feed may list it anew, Unix ms. No lifetime: gone when listed."""
+    return f"{{{area_code}}}:returned"
+
+
+def events(area_code: str) -> str:
+    """Stream, every change of a number's life. No lifetime: trimmed by age."""
+    return f"{{{area_code}}}:events"
+
+
+def order(organization: str, order_id: str) -> str:
+    """Hash, the record of one order. No lifetime: `due` says when it is forgotten."""
+    return f"{{org:{organization}}}:order:{order_id}"
+
+
+def orders(organization: str) -> str:
+    """Sorted set, order id → its place in the organization's sequence. No lifetime, as `order`."""
+    return f"{{org:{organization}}}:orders"
+
+
+def waiting(organization: str) -> str:
+    """Sorted set, id of a bulk order that waits → since when, Unix ms. No lifetime: gone when done."""
+    return f"{{org:{organization}}}:waiting"
+
+
+def numbers(organization: str) -> str:
+    """Sorted set, E.164 text → its place in the organization's sequence. No lifetime: it is what it has."""
+    return f"{{org:{organization}}}:numbers"
+
+
+def owned(organization: str) -> str:
+    """Hash, E.164 text → resource id. No lifetime, as `numbers`."""
+    return f"{{org:{organization}}}:owned"
+
+
+def resource(organization: str, resource_id: str) -> str:
+    """Hash, one number of the organization and its routing. No lifetime, as `numbers`."""
+    return f"{{org:{organization}}}:number:{resource_id}"
+
+
+def released(organization: str) -> str:
+    """Sorted set, id of a released resource → when, Unix ms. No lifetime: trimmed by age at each release."""
+    return f"{{org:{organization}}}:released"
+
+
+def departures(organization: str) -> str:
+    """Hash, E.164 text → `order target quarantine_ms cause`: numbers that still have to be moved.
+
+    No lifetime: gone when moved in their area code; the organization has lost them before.
+    """
+    return f"{{org:{organization}}}:departures"
+
+
+def due(organization: str) -> str:
+    """Sorted set, order id or E.164 text of a departure → when to look again, Unix ms.
+
+    No lifetime: it is the organization's open work.
+    """
+    return f"{{org:{organization}}}:due"
+
+
+def sequence(organization: str) -> str:
+    """String, counts orders and resources of the organization. No lifetime: no place is used twice."""
+    return f"{{org:{organization}}}:sequence"
+
+
+def idempotency(organization: str, digest: str) -> str:
+    """Hash, the fingerprint and the answer of a request that carries an Idempotency-Key.
+
+    Lives `IDEMPOTENCY_SECONDS`.
+    """
+    return f"{{org:{organization}}}:idempotency:{digest}"
 
 
 def api_key(digest: str) -> str:

@@ -12,7 +12,7 @@ from itertools import islice
 
 from pyroaring import BitMap
 
-from shared import store_keys
+from shared import clock, store_keys
 from shared.atomic.feed_operations import (
     MAX_NUMBERS_PER_CALL,
     FeedRun,
@@ -50,7 +50,9 @@ async def apply_snapshot(store: Store, run: FeedRun, new: Offers, report: Report
     state = await read_feed_state(store, run.carrier)
     applied: Offers = {} if state.applied is None else await load_snapshot(store, run.carrier, state.applied)
     intended = [await load_snapshot(store, run.carrier, generation) for generation in state.intended]
-    change = difference(new, applied, intended)
+    # What went back to its carrier is not in stock, whatever was applied: it is sent anew after its time.
+    again = await _listable_again(store, {area_code for area_code, _ in new})
+    change = difference(new, applied, intended, again)
     if change.size or intended:
         # In this order, so that whatever was kept is found and forgotten by the run that adopts.
         await intend_snapshot(store, run)
@@ -58,6 +60,20 @@ async def apply_snapshot(store: Store, run: FeedRun, new: Offers, report: Report
         await _send(store, run, ordinal, change, report)
         await adopt_snapshot(store, run, state.generations)
     return change
+
+
+async def _listable_again(store: Store, area_codes: set[str]) -> dict[str, BitMap]:
+    """Give the returned numbers whose quarantine is over."""
+    areas = sorted(area_codes)
+    now_ms = await clock.now_ms(store)
+    lists = await store.execute_many(
+        [("ZRANGE", store_keys.returned(area), "-inf", now_ms, "BYSCORE") for area in areas]
+    )
+    return {
+        area: BitMap(int(number[len(b"+1415") :]) for number in numbers)
+        for area, numbers in zip(areas, lists, strict=True)
+        if numbers
+    }
 
 
 async def _close_out_earlier_runs(store: Store, run: FeedRun, ordinal: int, new: Offers) -> None:

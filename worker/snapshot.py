@@ -71,7 +71,9 @@ class Difference(NamedTuple):
         return sum(map(len, self.stock.values())) + sum(map(len, self.withdraw.values()))
 
 
-def difference(new: Offers, applied: Offers, intended: Sequence[Offers]) -> Difference:
+def difference(
+    new: Offers, applied: Offers, intended: Sequence[Offers], again: Mapping[str, BitMap] | None = None
+) -> Difference:
     """Compare a new snapshot with the one applied last and those that runs meant to apply but did not finish.
 
     Of unfinished runs it is not known what they changed: a number may be in stock when any of the old
@@ -85,7 +87,11 @@ def difference(new: Offers, applied: Offers, intended: Sequence[Offers]) -> Diff
             possible[area_code] |= numbers
     empty = BitMap()
     stock = {
-        place: numbers - BitMap.intersection(*(snapshot.get(place, empty) for snapshot in old))
+        place: numbers
+        - (
+            BitMap.intersection(*(snapshot.get(place, empty) for snapshot in old))
+            - (again or {}).get(place[0], empty)
+        )
         for place, numbers in new.items()
     }
     withdraw = {area_code: numbers - in_new.get(area_code, empty) for area_code, numbers in possible.items()}

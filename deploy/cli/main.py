@@ -5,7 +5,9 @@ import sys
 import click
 from redis.exceptions import RedisError
 
+from deploy.cli.audit import audit
 from deploy.cli.bench import bench
+from deploy.cli.history import history
 from deploy.cli.ingest import ingest
 from deploy.cli.keys import keys
 from deploy.cli.stats import stats
@@ -21,7 +23,7 @@ def numbers() -> None:
     """Phone-number inventory: carriers' feeds go in, a search for available numbers comes out."""
 
 
-for _command in (up, keys, ingest, stats, bench):
+for _command in (up, keys, ingest, stats, history, audit, bench):
     numbers.add_command(_command)
 
 

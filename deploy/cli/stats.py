@@ -1,4 +1,4 @@
-"""`numbers stats`: how many numbers there are."""
+"""`numbers stats`: how many numbers there are, and in which states."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ import click
 from rich.table import Table
 
 from deploy.cli.store_option import find_settings, print_json, print_table, store_options, with_store
+from shared.number_states import StateCounts, count_states, total_of
 from shared.phone_number import number_type_of
-from shared.search.area_stock import count_available
 
 
 @click.command()
@@ -15,15 +15,28 @@ from shared.search.area_stock import count_available
 @store_options
 def stats(*, as_json: bool, redis_url: str | None, data_dir: Path) -> None:
     """Count the numbers by area code and state."""
-    available = with_store(find_settings(redis_url, data_dir), count_available)
-    total = sum(available.values())
+    counts = with_store(find_settings(redis_url, data_dir), count_states)
+    total = total_of(counts.values())
     if as_json:
-        areas = {area_code: {"available": count} for area_code, count in available.items()}
-        print_json({"total": {"available": total}, "area_codes": areas})
+        print_json({"total": total, "area_codes": counts})
         return
+    print_states(counts)
+    areas = sum(bool(area.available) for area in counts.values())
+    others = ", ".join(
+        f"{getattr(total, state):,} {state}"
+        for state in StateCounts.__struct_fields__
+        if state != "available"
+    )
+    click.echo(others)
+    click.echo(f"{total.available:,} numbers available in {areas} area codes")
+
+
+def print_states(counts: dict[str, StateCounts]) -> None:
+    """Print a line for each area code."""
     table = Table("area code", "type", box=None)
-    table.add_column("available", justify="right")
-    for area_code, count in available.items():
-        table.add_row(area_code, number_type_of(area_code), f"{count:,}")
+    for state in StateCounts.__struct_fields__:
+        table.add_column(state, justify="right")
+    for area_code, area in counts.items():
+        numbers = (f"{getattr(area, state):,}" for state in StateCounts.__struct_fields__)
+        table.add_row(area_code, number_type_of(area_code), *numbers)
     print_table(table)
-    click.echo(f"{total:,} numbers available in {sum(map(bool, available.values()))} area codes")

@@ -8,13 +8,13 @@
 -- INVARIANT  generations only grow; the run with the highest is the only one that may change the feed
 
 local feed, queue, lease_ms = KEYS[1], KEYS[2], tonumber(ARGV[1])
+-- include clock
 
-local time = redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local now_ms = read_clock_ms()
 local sync_id = redis.call('LINDEX', queue, 0)
 if not sync_id or tonumber(redis.call('HGET', feed, 'lease_until_ms') or 0) > now_ms then
   return {}
 end
 local generation = redis.call('HINCRBY', feed, 'generation', 1)
-redis.call('HSET', feed, 'lease_until_ms', string.format('%d', now_ms + lease_ms))
+redis.call('HSET', feed, 'lease_until_ms', ms_text(now_ms + lease_ms))
 return { generation, sync_id }

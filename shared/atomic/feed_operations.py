@@ -96,20 +96,27 @@ async def raise_fence(store: Store, run: FeedRun, ordinal: int, area_code: str) 
 
 async def stock(store: Store, run: FeedRun, attributes: int, area_code: str, packed: bytes) -> None:
     """Offer numbers (local numbers, packed 32-bit little-endian); raises `Overtaken`."""
-    _check(await _STOCK.run(store, _stock_keys(area_code), run.generation, attributes, area_code, packed))
+    keys = [
+        store_keys.available(area_code),
+        store_keys.also_offered(area_code),
+        store_keys.fence(area_code),
+        store_keys.unavailable(area_code),
+        store_keys.returned(area_code),
+        store_keys.events(area_code),
+    ]
+    _check(await _STOCK.run(store, keys, run.generation, attributes, area_code, packed, run.carrier))
 
 
 async def withdraw(store: Store, run: FeedRun, ordinal: int, area_code: str, packed: bytes) -> None:
     """Take back a carrier's offers of numbers, packed as for `stock`; raises `Overtaken`."""
-    _check(await _WITHDRAW.run(store, _stock_keys(area_code), run.generation, ordinal, area_code, packed))
-
-
-def _stock_keys(area_code: str) -> list[str]:
-    return [
+    keys = [
         store_keys.available(area_code),
         store_keys.also_offered(area_code),
         store_keys.fence(area_code),
+        store_keys.unavailable(area_code),
+        store_keys.events(area_code),
     ]
+    _check(await _WITHDRAW.run(store, keys, run.generation, ordinal, area_code, packed, run.carrier))
 
 
 def _check(is_current: int) -> None:

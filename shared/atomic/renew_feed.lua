@@ -8,11 +8,11 @@
 -- INVARIANT  an overtaken run changes nothing
 
 local feed, generation, lease_ms = KEYS[1], ARGV[1], tonumber(ARGV[2])
+-- include clock
 
 if redis.call('HGET', feed, 'generation') ~= generation then
   return 0
 end
-local time = redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('HSET', feed, 'lease_until_ms', string.format('%d', now_ms + lease_ms))
+local now_ms = read_clock_ms()
+redis.call('HSET', feed, 'lease_until_ms', ms_text(now_ms + lease_ms))
 return 1

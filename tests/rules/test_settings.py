@@ -13,6 +13,13 @@ DEFAULTS = {
     "store_timeout_seconds": 1.5,
     "key_cache_seconds": 0.5,
     "feed_lease_seconds": 15.0,
+    "sweep_seconds": 5.0,
+    "hold_seconds": 15.0,
+    "quarantine_seconds": 45 * 86_400.0,
+    "cancel_quarantine_seconds": 0.0,
+    "cancel_window_seconds": 86_400.0,
+    "bulk_wait_seconds": 86_400.0,
+    "event_retention_seconds": 30 * 86_400.0,
 }
 GOOD: list[tuple[str, str, object]] = [
     ("NUMBERS_REDIS_URL", "redis://store:6380/3", "redis://store:6380/3"),
@@ -24,8 +31,45 @@ GOOD: list[tuple[str, str, object]] = [
     ("NUMBERS_STORE_TIMEOUT_SECONDS", "0.25", 0.25),
     ("NUMBERS_KEY_CACHE_SECONDS", "1e-1", 0.1),
     ("NUMBERS_FEED_LEASE_SECONDS", "60", 60.0),
+    ("NUMBERS_SWEEP_SECONDS", "0.2", 0.2),
+    ("NUMBERS_HOLD_SECONDS", "20", 20.0),
+    ("NUMBERS_QUARANTINE_SECONDS", "0", 0.0),
+    ("NUMBERS_QUARANTINE_SECONDS", "7776000", 7_776_000.0),
+    ("NUMBERS_CANCEL_QUARANTINE_SECONDS", "3600", 3600.0),
+    ("NUMBERS_CANCEL_WINDOW_SECONDS", "0", 0.0),
+    ("NUMBERS_CANCEL_WINDOW_SECONDS", "60", 60.0),
+    ("NUMBERS_BULK_WAIT_SECONDS", "0.5", 0.5),
+    ("NUMBERS_EVENT_RETENTION_SECONDS", "60", 60.0),
 ]
-SECONDS = ("NUMBERS_STORE_TIMEOUT_SECONDS", "NUMBERS_KEY_CACHE_SECONDS", "NUMBERS_FEED_LEASE_SECONDS")
+SECONDS = (
+    "NUMBERS_STORE_TIMEOUT_SECONDS",
+    "NUMBERS_KEY_CACHE_SECONDS",
+    "NUMBERS_FEED_LEASE_SECONDS",
+    "NUMBERS_SWEEP_SECONDS",
+    "NUMBERS_HOLD_SECONDS",
+    "NUMBERS_EVENT_RETENTION_SECONDS",
+)
+"""More than nothing."""
+PERIODS = (
+    "NUMBERS_QUARANTINE_SECONDS",
+    "NUMBERS_CANCEL_QUARANTINE_SECONDS",
+    "NUMBERS_CANCEL_WINDOW_SECONDS",
+    "NUMBERS_BULK_WAIT_SECONDS",
+)
+"""Nothing, or more."""
+NO_NUMBERS = (
+    "abc",
+    "-1",
+    "nan",
+    "inf",
+    "1e400",
+    "1,5",
+    "5s",
+    "0x5",
+    "true",
+    " ",
+    "\N{FULLWIDTH DIGIT ONE}",
+)
 
 
 def field_of(variable: str) -> str:
@@ -76,25 +120,13 @@ def test_the_process_environment_is_what_is_read(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
-        *[
-            (variable, value)
-            for variable in SECONDS
-            for value in (
-                "abc",
-                "0",
-                "-1",
-                "-0.0",
-                "nan",
-                "inf",
-                "1e400",
-                "1,5",
-                "5s",
-                "0x5",
-                "true",
-                " ",
-                "\N{FULLWIDTH DIGIT ONE}",
-            )
-        ],
+        *[(variable, value) for variable in (*SECONDS, *PERIODS) for value in NO_NUMBERS],
+        *[(variable, value) for variable in SECONDS for value in ("0", "-0.0")],
+        ("NUMBERS_SWEEP_SECONDS", "86401"),
+        ("NUMBERS_HOLD_SECONDS", "86401"),
+        *[(variable, "315360001") for variable in PERIODS],
+        ("NUMBERS_EVENT_RETENTION_SECONDS", "59.9"),
+        ("NUMBERS_EVENT_RETENTION_SECONDS", "315360001"),
         ("NUMBERS_REDIS_URL", "localhost"),
         ("NUMBERS_REDIS_URL", "localhost:6379"),
         ("NUMBERS_REDIS_URL", "http://localhost:6379"),
@@ -114,6 +146,17 @@ def test_a_value_that_cannot_be_used_is_refused_with_variable_and_value(variable
     assert re.match(rf"{variable}=.*{re.escape(value)}.* cannot be used: .", line)
 
 
+def test_every_duration_is_tried_with_what_it_cannot_be() -> None:
+    durations = {field for field in DEFAULTS if field.endswith("_seconds")}
+
+    assert {field_of(variable) for variable in (*SECONDS, *PERIODS)} == durations
+
+
+def test_a_released_number_is_kept_from_others_for_as_long_as_the_law_wants() -> None:
+    # 47 CFR 52.15(f)(1)(ii): aging of a disconnected number, 45 days at least.
+    assert Settings().quarantine_seconds >= 45 * 86_400
+
+
 def test_the_bad_one_of_many_is_named() -> None:
     good = {variable: text for variable, text, _ in GOOD}
 
@@ -131,6 +174,7 @@ def test_any_text_is_either_read_or_refused_in_one_line_that_names_a_variable_of
         refusal = str(error)
     else:
         assert all(getattr(settings, field_of(name)) > 0 for name in SECONDS)
+        assert all(getattr(settings, field_of(name)) >= 0 for name in PERIODS)
         return
     assert refusal.startswith(tuple(f"{variable}=" for variable in environment))
     assert len(refusal.splitlines()) == 1

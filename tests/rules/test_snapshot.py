@@ -198,3 +198,43 @@ def test_a_run_that_died_before_its_snapshot_was_kept_whole_does_no_harm(
     part = {number: features for number, features in target.items() if number in kept}
     change = difference(offers_of(new), offers_of(applied), [offers_of(part)])
     assert apply(applied, steps_of(change)) == new
+
+
+# Numbers that may be listed anew
+
+
+def by_area(numbers: Iterable[PhoneNumber]) -> dict[str, BitMap]:
+    areas: dict[str, BitMap] = {}
+    for area_code, local in numbers:
+        areas.setdefault(area_code, BitMap()).add(local)
+    return areas
+
+
+@given(new=stocks, applied=stocks, intended=st.lists(stocks, max_size=3), data=st.data())
+def test_a_number_that_may_be_listed_anew_is_sent_when_the_feed_has_it_and_withdrawn_when_not(
+    new: Stock, applied: Stock, intended: list[Stock], data: st.DataObject
+) -> None:
+    again = data.draw(st.sets(st.sampled_from(NUMBERS)))
+    change = difference(
+        offers_of(new), offers_of(applied), [offers_of(one) for one in intended], by_area(again)
+    )
+    steps = dict(steps_of(change))
+    for number in again:
+        if number in new:
+            assert steps[number] == new[number]
+        else:
+            was_listed = any(number in one for one in (applied, *intended))
+            assert (number in steps) == was_listed
+            assert steps.get(number) is None
+
+
+@given(new=stocks, applied=stocks, again=st.sets(st.sampled_from(NUMBERS)))
+def test_numbers_that_may_be_listed_anew_change_nothing_for_others(
+    new: Stock, applied: Stock, again: set[PhoneNumber]
+) -> None:
+    def of_others(change: Difference) -> dict[PhoneNumber, int | None]:
+        return {number: step for number, step in steps_of(change) if number not in again}
+
+    usual = difference(offers_of(new), offers_of(applied), [])
+    special = difference(offers_of(new), offers_of(applied), [], by_area(again))
+    assert of_others(special) == of_others(usual)

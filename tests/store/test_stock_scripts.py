@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 import redis.asyncio
 
-from shared import store_keys
+from shared import clock, store_keys
 from shared.atomic.feed_operations import (
     MAX_NUMBERS_PER_CALL,
     FeedRun,
@@ -245,6 +245,64 @@ async def test_which_carriers_offer_a_number_does_not_depend_on_the_order_of_the
     assert {shelf.shown[NUMBER], *shelf.waiting[NUMBER]} == {
         attributes(carrier, features) for carrier, features in calls if carrier != 3
     }
+
+
+# What is told
+
+
+async def check_told(store: Store, *changes: tuple[str, str, int]) -> None:
+    """Check that these changes were told, one entry a call, and forget them: from, to, how many."""
+    key = store_keys.events(AREA)
+    entries = [
+        {name.decode(): value.decode() for name, value in fields.items()}
+        for _, fields in await store.execute("XRANGE", key, "-", "+")
+    ]
+    await store.execute("DEL", key)
+    now_ms = await clock.now_ms(store)
+    assert all(now_ms - 60_000 < int(entry.pop("time")) <= now_ms for entry in entries)
+    assert entries == [
+        {"from": before, "to": after, "carrier": "acme", "count": str(count), "cause": "feed"}
+        for before, after, count in changes
+    ]
+
+
+async def test_new_numbers_are_told_once_a_call_with_their_count(store: Store) -> None:
+    await offer(store, ACME, NUMBER, NUMBER + 1, NUMBER + 2)
+    await check_told(store, ("unknown", "available", 3))
+    await offer(store, ACME, NUMBER, NUMBER + 3)
+    await check_told(store, ("unknown", "available", 1))
+
+
+async def test_numbers_that_are_gone_are_told_once_a_call_with_their_count(store: Store) -> None:
+    await offer(store, ACME, NUMBER, NUMBER + 1, NUMBER + 2)
+    await offer(store, BETA, NUMBER)
+    await check_told(store, ("unknown", "available", 3))
+    await take_back(store, ACME, NUMBER, NUMBER + 1, NUMBER + 2, NUMBER + 3)
+    await check_told(store, ("available", "unknown", 2))
+    await take_back(store, BETA, NUMBER)
+    await check_told(store, ("available", "unknown", 1))
+
+
+async def test_what_changes_nobodys_choice_of_numbers_is_not_told(store: Store) -> None:
+    await offer(store, ACME, NUMBER)
+    await check_told(store, ("unknown", "available", 1))
+    await offer(store, ACME, NUMBER)
+    await offer(store, ACME, NUMBER, features=MMS)
+    await offer(store, BETA, NUMBER)
+    await take_back(store, ACME, NUMBER)
+    await take_back(store, ACME, NUMBER, NUMBER + 1)
+    await check_told(store)
+
+
+async def test_an_overtaken_run_tells_nothing(store: Store) -> None:
+    await offer(store, ACME, NUMBER)
+    await raise_fence(store, RUN._replace(generation=100), ACME, AREA)
+    await check_told(store, ("unknown", "available", 1))
+    with pytest.raises(Overtaken):
+        await offer(store, ACME, NUMBER + 1)
+    with pytest.raises(Overtaken):
+        await take_back(store, ACME, NUMBER)
+    await check_told(store)
 
 
 async def test_a_run_behind_a_raised_fence_writes_nothing_and_is_told(store: Store) -> None:

@@ -127,6 +127,11 @@ async def test_a_store_that_cannot_serve_now_is_unavailable(store: Store, refusa
     assert await store.execute("PING") is True
 
 
+async def test_a_refusal_that_only_begins_like_a_passing_one_is_a_refusal(store: Store) -> None:
+    with pytest.raises(ResponseError, match="BUSYGROUP"):
+        await store.execute("EVAL", "return redis.error_reply('BUSYGROUP it exists')", 0)
+
+
 @pytest.mark.parametrize("unencodable", ["\udcff", "a\ud800b"])
 async def test_a_text_that_cannot_be_sent_fails_its_own_command_and_no_other(
     store: Store, unencodable: str

@@ -1,0 +1,1 @@
+"""Orders and what organizations have by them."""

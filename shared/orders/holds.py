@@ -1,0 +1,88 @@
+"""The steps of an order in the area codes of its numbers: hold, and then confirm or give back."""
+
+import asyncio
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import NamedTuple
+
+from shared.atomic.area_operations import (
+    MAX_NUMBERS_PER_HOLD,
+    Held,
+    Late,
+    confirm,
+    give_back,
+    hold,
+)
+from shared.atomic.order_operations import Attempt, OrderRef
+from shared.store import Store, StoreUnavailable
+
+_SHAPE = re.compile(r"\+1[2-9][0-9]{9}")
+"""What can be in stock at all."""
+
+
+class Holding(NamedTuple):
+    """What came of an attempt to hold numbers."""
+
+    features: dict[str, int]
+    """Number → its attributes; those that are held."""
+    unavailable: list[str]
+    """Those that are not available, in the order asked."""
+    is_late: bool
+
+
+async def hold_all(store: Store, attempt: Attempt, numbers: Iterable[str]) -> Holding:
+    """Hold numbers of any area codes for an attempt; those of an area code all or none, 100 at a time.
+
+    Raises:
+        StoreUnavailable: what is held now is not known; when the attempt's time is over the sweep undoes it.
+    """
+    asked = list(numbers)
+    groups = list(by_area(number for number in asked if _SHAPE.fullmatch(number)))
+    order, number, _, deadline_ms = attempt
+    results = await asyncio.gather(
+        *(
+            hold(store, area_code, order.id, number, order.organization, deadline_ms, group)
+            for area_code, group in groups
+        )
+    )
+    features: dict[str, int] = {}
+    unavailable = {number for number in asked if not _SHAPE.fullmatch(number)}
+    for (_, group), result in zip(groups, results, strict=True):
+        if isinstance(result, Held):
+            features |= zip(group, result.attributes, strict=True)
+        elif not isinstance(result, Late):
+            unavailable.update(result.unavailable)
+    return Holding(
+        features,
+        [number for number in asked if number in unavailable],
+        any(isinstance(result, Late) for result in results),
+    )
+
+
+async def confirm_all(store: Store, order: OrderRef, numbers: Iterable[str]) -> None:
+    """Make the numbers of a complete order assigned; what cannot be done now the sweep does."""
+    with suppress(StoreUnavailable):
+        await asyncio.gather(*(confirm(store, area, order.id, group) for area, group in by_area(numbers)))
+
+
+async def give_back_all(store: Store, attempt: Attempt, cause: str, numbers: Iterable[str]) -> None:
+    """Give back what this and earlier attempts hold; what cannot be done now the sweep does."""
+    with suppress(StoreUnavailable):
+        await asyncio.gather(
+            *(
+                give_back(store, area, attempt.order.id, attempt.number, cause, group)
+                for area, group in by_area(numbers)
+            )
+        )
+
+
+def by_area(numbers: Iterable[str]) -> Iterable[tuple[str, list[str]]]:
+    """Group numbers (`+1NPA…`) by area code, at most `MAX_NUMBERS_PER_HOLD` in a group."""
+    areas: defaultdict[str, list[str]] = defaultdict(list)
+    for number in numbers:
+        areas[number[2:5]].append(number)
+    for area_code, group in areas.items():
+        for begin in range(0, len(group), MAX_NUMBERS_PER_HOLD):
+            yield area_code, group[begin : begin + MAX_NUMBERS_PER_HOLD]

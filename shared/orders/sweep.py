@@ -1,0 +1,165 @@
+"""The sweep: finishing or undoing what somebody died over, and doing what has become due.
+
+Two kinds of timers are walked: those of area codes (a hold or a quarantine that is over) and those of
+organizations (an order in nobody's hand, a number that has still to be moved, an order to be forgotten).
+Every step is a script that looks for itself whether it is still right, so any number of sweeps may run at a
+time.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Coroutine, Iterable
+from typing import Any
+
+from shared import clock, store_keys
+from shared.atomic.area_operations import (
+    NumberState,
+    Unavailable,
+    confirm,
+    give_back,
+    read_record,
+    restock,
+)
+from shared.atomic.order_operations import (
+    Attempt,
+    OrderRef,
+    fail_order,
+    forget_order,
+    let_wait,
+    take_order,
+)
+from shared.atomic.requests import RequestKey
+from shared.orders.departures import finish_cancel, move, read_departures
+from shared.orders.holds import give_back_all
+from shared.orders.placing import hold_ms_of
+from shared.orders.records import Order, OrderStatus, read_order, read_orders
+from shared.settings import Settings
+from shared.store import Store, StoreUnavailable
+
+logger = logging.getLogger(__name__)
+
+_AT_ONCE = 1_000
+"""Timers of one area code or organization that one sweep looks at, the oldest first."""
+
+_NUMBERS_PER_CALL = 100
+
+_COMMITTED = (OrderStatus.COMPLETE, OrderStatus.CANCELLING, OrderStatus.CANCELLED)
+
+
+async def sweep(store: Store, settings: Settings) -> int:
+    """Do all that is due now, and give how many timers had run out.
+
+    Raises:
+        StoreUnavailable: the store did not answer; the next sweep goes on.
+    """
+    now_ms = await clock.now_ms(store)
+    # Organizations first: what they decide is what an expired hold has to wait for.
+    return await _sweep_organizations(store, settings, now_ms) + await _sweep_areas(store, now_ms)
+
+
+async def _sweep_organizations(store: Store, settings: Settings, now_ms: int) -> int:
+    organizations = [name.decode() for name in await store.execute("SMEMBERS", store_keys.ORGANIZATIONS)]
+    lists = await _due(store, [store_keys.due(name) for name in organizations], now_ms)
+    await _each(
+        _settle_organization(store, settings, organization, members)
+        for organization, members in zip(organizations, lists, strict=True)
+        if members
+    )
+    return sum(map(len, lists))
+
+
+async def _settle_organization(
+    store: Store, settings: Settings, organization: str, members: list[str]
+) -> None:
+    numbers = [member for member in members if member.startswith("+")]
+    if numbers:
+        await move(store, organization, await read_departures(store, organization, numbers))
+    refs = [OrderRef(organization, member) for member in members if not member.startswith("+")]
+    await _each(settle_order(store, ref, settings) for ref in refs)
+
+
+async def settle_order(store: Store, ref: OrderRef, settings: Settings) -> None:
+    """Do what is due for an order; nothing when somebody has it in hand."""
+    order = await read_order(store, ref)
+    if order is not None and order.status is OrderStatus.PENDING:
+        await _settle_pending(store, order, settings)
+    elif order is not None and order.status is OrderStatus.CANCELLING:
+        await finish_cancel(store, ref)
+    else:
+        await forget_order(store, ref)
+
+
+async def _settle_pending(store: Store, order: Order, settings: Settings) -> None:
+    attempt = await take_order(store, order.ref, hold_ms_of(settings))
+    if not isinstance(attempt, Attempt):
+        return
+    request = RequestKey(order.request_digest, "") if order.request_digest else None
+    if order.wish is not None and attempt.at_ms < order.wait_until_ms:
+        is_given_up = await let_wait(store, attempt, None, b"")
+    else:
+        is_given_up = await fail_order(store, attempt, request, "expired", b"") == OrderStatus.FAILED
+    if is_given_up:
+        await give_back_all(store, attempt, "expired", order.numbers)
+
+
+async def _sweep_areas(store: Store, now_ms: int) -> int:
+    area_codes = [area.decode() for area in await store.execute("SMEMBERS", store_keys.AREAS)]
+    lists = await _due(store, [store_keys.timers(area) for area in area_codes], now_ms)
+    await _each(
+        settle_numbers(store, area_code, numbers[begin : begin + _NUMBERS_PER_CALL])
+        for area_code, numbers in zip(area_codes, lists, strict=True)
+        for begin in range(0, len(numbers), _NUMBERS_PER_CALL)
+    )
+    return sum(map(len, lists))
+
+
+async def settle_numbers(store: Store, area_code: str, numbers: list[str]) -> None:
+    """Do what is due for numbers of an area code whose timers have run out."""
+    texts = await store.execute("HMGET", store_keys.unavailable(area_code), *numbers)
+    records = {number: read_record(text) for number, text in zip(numbers, texts, strict=True) if text}
+    quarantined = [number for number, record in records.items() if record.state is NumberState.QUARANTINED]
+    if quarantined:
+        await restock(store, area_code, quarantined)
+    held: defaultdict[OrderRef, dict[str, Unavailable]] = defaultdict(dict)
+    for number, record in records.items():
+        if record.state is NumberState.HELD:
+            held[OrderRef(record.organization, record.order)][number] = record
+    orders = await read_orders(store, list(held))
+    await _each(
+        _settle_holds(store, area_code, ref, order, holds)
+        for (ref, holds), order in zip(held.items(), orders, strict=True)
+    )
+
+
+async def _settle_holds(
+    store: Store, area_code: str, ref: OrderRef, order: Order | None, holds: dict[str, Unavailable]
+) -> None:
+    """Ask the organization what has become of the order that holds numbers for too long."""
+    if order is not None and order.status is OrderStatus.PENDING and order.deadline_ms:
+        # Whoever has it in hand decides, or the sweep of its organization.
+        return
+    committed = set(order.numbers) if order is not None and order.status in _COMMITTED else set()
+    ours = [number for number in holds if number in committed]
+    if ours:
+        await confirm(store, area_code, ref.id, ours)
+    for number, record in holds.items():
+        if number not in committed:
+            await give_back(store, area_code, ref.id, record.attempt, "expired", [number])
+
+
+async def _due(store: Store, keys: list[str], now_ms: int) -> list[list[str]]:
+    """Give, for each of these sorted sets, the members whose time has come."""
+    lists = await store.execute_many(
+        [("ZRANGE", key, "-inf", now_ms, "BYSCORE", "LIMIT", 0, _AT_ONCE) for key in keys]
+    )
+    return [[member.decode() for member in members] for members in lists]
+
+
+async def _each(steps: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Do all steps; one that fails keeps none of the others from being done."""
+    for result in await asyncio.gather(*steps, return_exceptions=True):
+        if isinstance(result, StoreUnavailable):
+            raise result
+        if isinstance(result, Exception):
+            logger.error("the sweep could not do a step", exc_info=result)
