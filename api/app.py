@@ -3,10 +3,13 @@
 from litestar import Litestar
 from litestar_granian import GranianPlugin
 
+from api.bulk import get_bulk_order, order_in_bulk
 from api.docs import docs_routes, openapi_config
 from api.errors import answer_error
 from api.health import healthz, readyz
 from api.json_body import StrictRequest
+from api.numbers import change_number, get_number, list_numbers, release_in_bulk, release_number
+from api.orders import cancel_an_order, get_order, list_all_orders, order_numbers
 from api.request_id import send_request_id
 from api.search import search_numbers
 from api.services import lifespan
@@ -22,7 +25,23 @@ def create_app(settings: Settings | None = None) -> Litestar:
     except BadSetting as error:
         raise SystemExit(str(error)) from error
     return Litestar(
-        route_handlers=[search_numbers, healthz, readyz, *docs_routes],
+        route_handlers=[
+            search_numbers,
+            order_numbers,
+            list_all_orders,
+            get_order,
+            cancel_an_order,
+            order_in_bulk,
+            get_bulk_order,
+            list_numbers,
+            get_number,
+            change_number,
+            release_number,
+            release_in_bulk,
+            healthz,
+            readyz,
+            *docs_routes,
+        ],
         request_class=StrictRequest,
         request_max_body_size=_MAX_BODY_BYTES,
         exception_handlers={Exception: answer_error},

@@ -17,6 +17,8 @@ from litestar.serialization import encode_json
 from litestar.status_codes import HTTP_304_NOT_MODIFIED
 from litestar.types import ControllerRouterHandler
 
+from api.document import completed
+
 __all__ = ["NO_KEY", "docs_routes", "openapi_config"]
 
 DISTRIBUTION: Final = "phone-number-inventory"
@@ -38,12 +40,12 @@ CONTENT_SECURITY_POLICY: Final = "; ".join(
 )
 
 DESCRIPTION: Final = """\
-Search for phone numbers that are available.
+Search for phone numbers that are available, order them, and release them.
 
 **Authentication.** Send `Authorization: Bearer am_live_…`. A key belongs to one organization and holds
 scopes; every request sees and changes what is its organization's, nothing else. A key that is missing,
 malformed, unknown, expired or revoked is answered with 401 in each case; one without the route's scope
-with 403.
+with 403. Reading (`GET`) needs `numbers:read`, all else under `/v1/phone-numbers` `numbers:write`.
 
 **Answers.** Success is `{"success": true, "data": …}`. An error is
 `{"success": false, "error": {"code", "message", "request_id", "details"?}}`: `code` is stable and for
@@ -52,7 +54,12 @@ programs, `message` is for people, and `details` names every field that failed, 
 **Request ids.** Every response has `X-Request-Id`, the same id as in `error.request_id`. Give it when you
 ask about a request: it is in every log line of that request.
 
-**Trying again.** After 503 wait for `Retry-After`.
+**Pages.** Collections answer with `meta`: `total` of all pages, and `next_cursor` for the next one. Pages
+neither skip nor repeat while things come and go.
+
+**Trying again.** After 503 wait for `Retry-After`; what became of the request is not known. Send an
+`Idempotency-Key` with a write and it can be sent again safely: for 24 hours the same key with the same
+request gives the first answer again, with `Idempotency-Replayed: true`; with another request it is refused.
 """
 
 
@@ -134,33 +141,11 @@ def _answer(
     return Response(file.body, media_type=file.media_type, headers=headers)
 
 
-_RESPONSE_HEADERS: Final = {
-    "401": {"WWW-Authenticate": "`Bearer`"},
-    "503": {"Retry-After": "Seconds to wait before trying again."},
-}
-
-
-def _completed(document: dict[str, Any]) -> dict[str, Any]:
-    """Add what holds for all routes alike: headers of responses, and bodies that take no unknown members."""
-    for path in document["paths"].values():
-        for operation in path.values():
-            for status, response in operation["responses"].items():
-                described = {"X-Request-Id": "The id of the request.", **_RESPONSE_HEADERS.get(status, {})}
-                response["headers"] = {
-                    name: {"description": text, "required": True, "schema": {"type": "string"}}
-                    for name, text in described.items()
-                }
-            for content in operation.get("requestBody", {}).get("content", {}).values():
-                name = content["schema"]["$ref"].rpartition("/")[2]
-                document["components"]["schemas"][name]["additionalProperties"] = False
-    return document
-
-
 def _document(app: Litestar) -> _File:
     """Return the app's document, built and encoded by the first who asks."""
     document: _File | None = app.state.get("openapi_document")
     if document is None:
-        document = _file(encode_json(_completed(app.openapi_schema.to_schema())), "application/json")
+        document = _file(encode_json(completed(app.openapi_schema.to_schema())), "application/json")
         app.state["openapi_document"] = document
     return document
 

@@ -14,6 +14,23 @@ class Success(Struct, Generic[T], kw_only=True):
     data: T
 
 
+class PageMeta(Struct):
+    """Where a page stands in its collection."""
+
+    total: Annotated[int, Meta(description="Of all pages.", examples=[1])]
+    limit: Annotated[int, Meta(examples=[20])]
+    offset: Annotated[int, Meta(description="Always 0: pages follow each other by cursor.", examples=[0])]
+    next_cursor: Annotated[str | None, Meta(description="null on the last page.", examples=[None])]
+
+
+class Page(Struct, Generic[T], kw_only=True):
+    """A part of a collection."""
+
+    success: Literal[True] = True
+    data: list[T]
+    meta: PageMeta
+
+
 class Problem(Struct):
     """What went wrong."""
 
@@ -39,3 +56,18 @@ class Failure(Struct, kw_only=True):
 
     success: Literal[False] = False
     error: Problem
+
+
+class Shortage(Struct, frozen=True):
+    """Why an order could not be filled."""
+
+    available_count: Annotated[
+        int, Meta(description="How many of the numbers asked for are available.", examples=[1])
+    ]
+    unavailable: Annotated[list[str], Meta(description="Those that are not.", examples=[["+14155550123"]])]
+
+
+class Conflict(Failure, kw_only=True):
+    """An answer to a request that the state of things does not allow."""
+
+    data: Annotated[Shortage, Meta(description="With `INSUFFICIENT_INVENTORY` only.")] | UnsetType = UNSET

@@ -6,25 +6,34 @@ ApiError
 ├── Forbidden               403
 ├── NotFound                404
 ├── MethodNotAllowed        405
+├── InsufficientInventory   409
+├── OrderNotCancellable     409
+├── RequestInProgress       409
 ├── PayloadTooLarge         413
 ├── UnsupportedMediaType    415
 ├── ValidationFailed        422
+├── IdempotencyKeyReused    422
 ├── InternalError           500
 └── Unavailable             503
 """
 
 import logging
+import math
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from litestar import Request, Response
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from msgspec import UNSET
 
-from api.envelope import Failure, Problem
+from api.envelope import Conflict, Failure, Problem, Shortage
+from api.parameters import failing_parameters
 from api.request_id import request_id_of
+from shared.atomic.requests import RequestKeyReused
+from shared.orders.placing import InProgress, OutcomeUnknown
 from shared.store import StoreUnavailable
 
 logger = logging.getLogger(__name__)
@@ -54,7 +63,7 @@ class InvalidInput(ApiError):
     """The body is nothing that could be looked into."""
 
     status, code, message = 400, "INVALID_INPUT", "invalid input"
-    when = "The body is empty, not JSON, or not an object."
+    when = "The body is empty, not JSON, or not an object; or of a PATCH: a field cannot be changed."
 
 
 class Unauthorized(ApiError):
@@ -89,6 +98,36 @@ class MethodNotAllowed(ApiError):
     when = "The route has other methods; they are in `Allow`."
 
 
+class InsufficientInventory(ApiError):
+    """An order cannot be filled."""
+
+    status, code, message = 409, "INSUFFICIENT_INVENTORY", "insufficient inventory"
+    when = "Some of the numbers are not available, whoever has them; nothing was assigned."
+
+    def __init__(self, shortage: Shortage) -> None:
+        """Keep what is missing."""
+        super().__init__()
+        self.shortage = shortage
+
+
+class OrderNotCancellable(ApiError):
+    """It is too early, or too late, to cancel."""
+
+    status, code, message = 409, "ORDER_NOT_CANCELLABLE", "order cannot be cancelled"
+    when = "The order is pending or has failed, or its time to be cancelled is over."
+
+
+class RequestInProgress(ApiError):
+    """The first request with this Idempotency-Key still runs."""
+
+    status, code, message = 409, "IDEMPOTENCY_IN_PROGRESS", "request in progress"
+    when = "The first request with this Idempotency-Key still runs; `Retry-After` says how long at most."
+
+    def __init__(self, for_ms: int) -> None:
+        """Say when to come back."""
+        super().__init__(headers={"Retry-After": str(math.ceil(for_ms / 1000))})
+
+
 class PayloadTooLarge(ApiError):
     """The body is longer than any that is meant well."""
 
@@ -107,7 +146,14 @@ class ValidationFailed(ApiError):
     """JSON of the wrong shape or value."""
 
     status, code, message = 422, "VALIDATION_FAILED", "validation failed"
-    when = "Fields of the wrong type or value, or unknown ones; every one is in `details`."
+    when = "Fields or parameters of the wrong type or value, or unknown fields; all are in `details`."
+
+
+class IdempotencyKeyReused(ApiError):
+    """An Idempotency-Key stands for one request."""
+
+    status, code, message = 422, "IDEMPOTENCY_KEY_REUSED", "idempotency key reused"
+    when = "The Idempotency-Key came before, with another request."
 
 
 class InternalError(ApiError):
@@ -123,9 +169,9 @@ class Unavailable(ApiError):
     status, code, message = 503, "UNAVAILABLE", "internal error"
     when = "The store is away or slow; `Retry-After` says when to try again."
 
-    def __init__(self) -> None:
+    def __init__(self, headers: Mapping[str, str] | None = None) -> None:
         """Say when to come back."""
-        super().__init__(headers={"Retry-After": str(_RETRY_AFTER_SECONDS)})
+        super().__init__(headers={"Retry-After": str(_RETRY_AFTER_SECONDS), **(headers or {})})
 
 
 _BY_STATUS: dict[int, type[ApiError]] = {
@@ -142,32 +188,67 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[
         logger.error("request %s: unhandled error", request_id, exc_info=error)
     elif isinstance(api_error, Unavailable):
         logger.warning("request %s: the store is unavailable: %s", request_id, error)
-    problem = Problem(api_error.code, api_error.message, request_id, api_error.details or UNSET)
     return Response(
-        Failure(error=problem),
+        failure_of(api_error, request_id),
         status_code=api_error.status,
         headers=api_error.headers,
         media_type="application/json",
     )
 
 
+def failure_of(error: ApiError, request_id: str) -> Failure:
+    """Give the body that says what went wrong."""
+    problem = Problem(error.code, error.message, request_id, error.details or UNSET)
+    if isinstance(error, InsufficientInventory):
+        return Conflict(error=problem, data=error.shortage)
+    return Failure(error=problem)
+
+
+def order_path(order_id: str) -> str:
+    """Give where an order can be looked at."""
+    return f"/v1/phone-numbers/orders/{order_id}"
+
+
 def _api_error(error: Exception) -> ApiError:
-    if isinstance(error, ApiError):
-        return error
-    if isinstance(error, StoreUnavailable):
-        return Unavailable()
-    if isinstance(error, HTTPException) and error.status_code in _BY_STATUS:
-        allow = {name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
-        return _BY_STATUS[error.status_code](headers=allow)
-    return InternalError()
+    found: ApiError = InternalError()
+    match error:
+        case ApiError():
+            found = error
+        case OutcomeUnknown():
+            found = Unavailable({"Location": order_path(error.order.id)})
+        case StoreUnavailable():
+            found = Unavailable()
+        case InProgress():
+            found = RequestInProgress(error.for_ms)
+        case RequestKeyReused():
+            found = IdempotencyKeyReused()
+        case ValidationException() if error.extra:
+            found = ValidationFailed(failing_parameters(error.extra))
+        case HTTPException() if error.status_code in _BY_STATUS:
+            headers = error.headers or {}
+            allow = {name: value for name, value in headers.items() if name.lower() == "allow"}
+            found = _BY_STATUS[error.status_code](headers=allow)
+    return found
 
 
 def documented(*errors: type[ApiError]) -> dict[int, ResponseSpec]:
     """Describe the errors that a route can answer with, for the OpenAPI document."""
-    return {error.status: _response_spec(error) for error in errors}
+    by_status: defaultdict[int, list[type[ApiError]]] = defaultdict(list)
+    for error in errors:
+        by_status[error.status].append(error)
+    return {status: _response_spec(alike) for status, alike in by_status.items()}
 
 
-def _response_spec(error: type[ApiError]) -> ResponseSpec:
+def _response_spec(errors: list[type[ApiError]]) -> ResponseSpec:
+    return ResponseSpec(
+        Conflict if InsufficientInventory in errors else Failure,
+        description=" ".join(error.when for error in errors),
+        generate_examples=False,
+        examples=[Example(summary=error.code, value=_example(error)) for error in errors],
+    )
+
+
+def _example(error: type[ApiError]) -> dict[str, Any]:
     problem: dict[str, Any] = {
         "code": error.code,
         "message": error.message,
@@ -178,9 +259,7 @@ def _response_spec(error: type[ApiError]) -> ResponseSpec:
             "area_code": "must be 3 digits, the first 2-9",
             "quantity": "must be an integer of at least 1",
         }
-    return ResponseSpec(
-        Failure,
-        description=error.when,
-        generate_examples=False,
-        examples=[Example(value={"success": False, "error": problem})],
-    )
+    example: dict[str, Any] = {"success": False, "error": problem}
+    if error is InsufficientInventory:
+        example["data"] = {"available_count": 1, "unavailable": ["+14155550123"]}
+    return example

@@ -23,7 +23,10 @@ class Readiness(Struct, frozen=True):
 
     status: Annotated[
         Literal["ready", "degraded"],
-        Meta(description="`degraded`: search works, feeds are not read.", examples=["ready"]),
+        Meta(
+            description="`degraded`: no worker; feeds, cancellations and bulk orders wait.",
+            examples=["ready"],
+        ),
     ]
     worker: Annotated[Literal["alive", "missing"], Meta(examples=["alive"])]
 

@@ -1,16 +1,18 @@
 """Strict JSON bodies: what Litestar would take laxly is refused, and every failing field is named.
 
 A field's rule and its phrase stand together:
-`Annotated[str, Meta(pattern=…, extra={"must": "be 3 digits"})]`.
+`Annotated[str, Meta(pattern=…, extra={"must": "be 3 digits"})]`. Items of a list are named by their place,
+`numbers.3`; in a list with `extra={"unique": True}` none may come twice.
 """
 
-from typing import Any
+from functools import lru_cache
+from typing import Any, get_args
 
 import msgspec
 from litestar import Request
 from litestar.exceptions import InternalServerException
 from msgspec import NODEFAULT, Struct
-from msgspec.inspect import Metadata, UnionType, type_info
+from msgspec.inspect import ListType, Metadata, UnionType, type_info
 
 from api.errors import InvalidInput, UnsupportedMediaType, ValidationFailed
 
@@ -42,19 +44,27 @@ class StrictRequest(Request[Any, Any, Any]):
         return decode_body(await self.body(), data.annotation)
 
 
+class PatchBody(Struct, frozen=True):
+    """A body that changes what is there: a member that it does not know is one that cannot be changed."""
+
+
 def decode_body(body: bytes, wanted: type[Struct]) -> Struct:
     """Decode a JSON object as `wanted`.
 
     Raises:
-        InvalidInput: not JSON, or not an object.
+        InvalidInput: not JSON, or not an object; or an unknown member where `PatchBody` takes it so.
         ValidationFailed: fields of the wrong type or value, and unknown ones; all are named.
     """
     try:
-        return msgspec.json.decode(body, type=wanted)
+        decoded = msgspec.json.decode(body, type=wanted)
     except msgspec.ValidationError:
         return _decode_slowly(body, wanted)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput from error
+    for name in _unique_lists(wanted):
+        if repeated := _repeated(name, getattr(decoded, name)):
+            raise ValidationFailed(repeated)
+    return decoded
 
 
 def _decode_slowly(body: bytes, wanted: type[Struct]) -> Struct:
@@ -65,23 +75,71 @@ def _decode_slowly(body: bytes, wanted: type[Struct]) -> Struct:
         raise InvalidInput from error
     if not isinstance(members, dict):
         raise InvalidInput
-    details = _details(members, wanted)
+    fields = {field.encode_name: field.type for field in msgspec.structs.fields(wanted)}
+    unknown = {name[:100]: "is not a known field" for name in members if name not in fields}
+    if unknown and issubclass(wanted, PatchBody):
+        raise InvalidInput(dict.fromkeys(unknown, "cannot be changed"))
+    details = unknown | _details(members, wanted)
     if details:
         raise ValidationFailed(details)
     return msgspec.convert(members, wanted)
 
 
 def _details(members: dict[str, Any], wanted: type[Struct]) -> dict[str, str]:
-    fields = {field.encode_name: field for field in msgspec.structs.fields(wanted)}
-    details = {name[:100]: "is not a known field" for name in members if name not in fields}
-    for name, field in fields.items():
+    details: dict[str, str] = {}
+    for field in msgspec.structs.fields(wanted):
+        name = field.encode_name
         is_required = field.default is NODEFAULT and field.default_factory is NODEFAULT
         if name not in members:
             if is_required:
                 details[name] = "is required"
         elif not _fits(members[name], field.type):
-            details[name] = _phrase(field.type)
+            details |= _item_details(name, members[name], field.type) or {name: _phrase(field.type)}
+        elif name in _unique_lists(wanted):
+            details |= _repeated(name, members[name])
     return details
+
+
+def _item_details(name: str, value: Any, wanted: Any) -> dict[str, str]:
+    """Name the items of a list that do not fit; nothing when it is the list itself."""
+    info = type_info(wanted)
+    is_unique = False
+    if isinstance(info, Metadata):
+        is_unique = _is_unique(info)
+        info = info.type
+    if not isinstance(info, ListType) or not isinstance(value, list) or not _has_length(value, info):
+        return {}
+    item = get_args(get_args(wanted)[0])[0]
+    return {f"{name}.{place}": _phrase(item) for place, one in enumerate(value) if not _fits(one, item)} | (
+        _repeated(name, value) if is_unique else {}
+    )
+
+
+def _has_length(value: list[Any], info: ListType) -> bool:
+    return len(value) >= (info.min_length or 0) and (info.max_length is None or len(value) <= info.max_length)
+
+
+def _repeated(name: str, values: list[Any]) -> dict[str, str]:
+    """Name the items that came before."""
+    first: dict[str, int] = {}
+    return {
+        f"{name}.{place}": f"is the same as {name}.{first[value]}"
+        for place, value in enumerate(values)
+        if isinstance(value, str) and first.setdefault(value, place) != place
+    }
+
+
+@lru_cache
+def _unique_lists(wanted: type[Struct]) -> tuple[str, ...]:
+    return tuple(
+        field.encode_name
+        for field in msgspec.structs.fields(wanted)
+        if isinstance(info := type_info(field.type), Metadata) and _is_unique(info)
+    )
+
+
+def _is_unique(info: Metadata) -> bool:
+    return bool((info.extra or {}).get("unique"))
 
 
 def _fits(value: Any, wanted: Any) -> bool:

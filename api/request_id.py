@@ -16,6 +16,11 @@ def request_id_of(scope: Scope) -> str:
     return request_id
 
 
+def adopt_request_id(scope: Scope, request_id: str) -> None:
+    """Answer under the id of an earlier request, whose error is repeated word for word."""
+    scope["state"][_STATE_KEY] = request_id
+
+
 async def send_request_id(message: Message, scope: Scope) -> None:
     """Put the id into a response; a `before_send` hook, for only those see every response."""
     if message["type"] == "http.response.start":

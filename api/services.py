@@ -10,6 +10,7 @@ from litestar.connection import ASGIConnection
 from msgspec import Struct
 
 from api.key_cache import KeyCache
+from shared.jobs import JobQueue
 from shared.search.area_stock import AreaStock
 from shared.settings import Settings
 from shared.store import Store
@@ -24,6 +25,8 @@ class Services(Struct, frozen=True):
     store: Store
     keys: KeyCache
     stock: AreaStock
+    queue: JobQueue
+    settings: Settings
 
 
 def services_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Services:
@@ -38,11 +41,14 @@ def lifespan(settings: Settings) -> Callable[[Litestar], AbstractAsyncContextMan
     @asynccontextmanager
     async def run(app: Litestar) -> AsyncIterator[None]:
         store = Store(settings.redis_url, settings.store_timeout_seconds)
-        app.state[_STATE_KEY] = Services(store, KeyCache(store, settings.key_cache_seconds), AreaStock(store))
+        queue = JobQueue(settings.redis_url, settings.store_timeout_seconds)
+        keys = KeyCache(store, settings.key_cache_seconds)
+        app.state[_STATE_KEY] = Services(store, keys, AreaStock(store), queue, settings)
         _spare_the_collector()
         try:
             yield
         finally:
+            await queue.close()
             await store.close()
 
     return run

@@ -10,7 +10,7 @@ import redis
 from shared import store_keys
 from shared.api_keys import Scope, digest_of, is_well_formed, new_secret
 from shared.settings import Settings
-from tests.http.answers import SEARCH, assert_error, found
+from tests.http.answers import SEARCH, assert_error, found, new_client
 from tests.support import Service, wait_until
 
 ORGANIZATION = "authentication-tests"
@@ -36,7 +36,7 @@ def revoke(service: Service, key: Key) -> None:
 @pytest.fixture(scope="module")
 def client(service: Service) -> Iterator[httpx.Client]:
     """Give a client that sends no key of its own."""
-    with httpx.Client(base_url=service.instance.url, timeout=10) as client:
+    with new_client(service.instance.url) as client:
         yield client
 
 

@@ -13,15 +13,16 @@ from api.app import create_app
 from shared import store_keys
 from shared.api_keys import digest_of, new_secret
 from shared.settings import Settings
-from tests.http.answers import SEARCH, ULID, assert_error, found
+from tests.http.answers import BULK, NUMBERS, ORDERS, RELEASE, SEARCH, ULID, assert_error, found, new_client
 from tests.support import Service, wait_until
 
 JSON = {"Content-Type": "application/json"}
+UNKNOWN_ID = "01932c07-2c4f-7000-8000-000000000000"
 
 
 @pytest.fixture(scope="module")
 def client(service: Service) -> Iterator[httpx.Client]:
-    with service.client() as client:
+    with new_client(service.instance.url, service.instance.key) as client:
         yield client
 
 
@@ -55,7 +56,26 @@ ANSWERS: list[tuple[int, str, str, dict[str, Any]]] = [
     (413, "POST", SEARCH, {"content": b" " * 70_000, "headers": JSON}),
     (415, "POST", SEARCH, {"content": b"{}", "headers": {"Content-Type": "text/plain"}}),
     (422, "POST", SEARCH, {"content": b'{"quantity": 0}'}),
+    (200, "GET", NUMBERS, {}),
+    (200, "GET", f"{ORDERS}/", {}),
+    (400, "POST", BULK, {"content": b"[]"}),
+    (404, "GET", f"{NUMBERS}/{UNKNOWN_ID}", {}),
+    (404, "DELETE", f"{NUMBERS}/{UNKNOWN_ID}", {}),
+    (404, "GET", f"{ORDERS}/{UNKNOWN_ID}/cancel/now", {}),
+    (404, "POST", f"{ORDERS}/{UNKNOWN_ID}/cancel", {}),
+    (405, "GET", BULK, {}),
+    (405, "GET", RELEASE, {}),
+    (405, "POST", NUMBERS, {"content": b"{}"}),
+    (405, "DELETE", ORDERS, {}),
+    (405, "PUT", f"{NUMBERS}/{UNKNOWN_ID}", {"content": b"{"}),
+    (405, "GET", f"{ORDERS}/{UNKNOWN_ID}/cancel", {}),
+    (413, "PATCH", f"{NUMBERS}/{UNKNOWN_ID}", {"content": b" " * 70_000, "headers": JSON}),
+    (415, "POST", RELEASE, {"content": b"{}", "headers": {"Content-Type": "text/plain"}}),
+    (422, "GET", f"{NUMBERS}/x", {}),
+    (422, "GET", f"{NUMBERS}?limit=0", {}),
+    (422, "POST", ORDERS, {"content": b"{}"}),
     (204, "OPTIONS", SEARCH, {}),
+    (204, "OPTIONS", f"{NUMBERS}/{UNKNOWN_ID}", {}),
     (200, "GET", "/healthz", {}),
     (200, "GET", "/readyz", {}),
     (200, "GET", "/openapi.json", {}),
@@ -86,6 +106,12 @@ def test_an_answer_to_a_caller_without_the_scope_is_no_exception(client: httpx.C
     ("path", "allowed"),
     [
         (SEARCH, {"POST", "OPTIONS"}),
+        (NUMBERS, {"GET", "OPTIONS"}),
+        (f"{ORDERS}/{UNKNOWN_ID}", {"GET", "OPTIONS"}),
+        (f"{ORDERS}/{UNKNOWN_ID}/cancel", {"POST", "OPTIONS"}),
+        (BULK, {"POST", "OPTIONS"}),
+        (f"{BULK}/{UNKNOWN_ID}", {"GET", "OPTIONS"}),
+        (RELEASE, {"POST", "OPTIONS"}),
         ("/healthz", {"GET", "OPTIONS"}),
         ("/readyz", {"GET", "OPTIONS"}),
         ("/openapi.json", {"GET", "OPTIONS"}),
@@ -102,6 +128,22 @@ def test_405_says_which_methods_there_are_and_options_says_the_same(
     assert set(refused.headers["allow"].split(", ")) == allowed
     assert (options.status_code, options.content) == (204, b"")
     assert set(options.headers["allow"].split(", ")) == allowed
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        (f"{NUMBERS}/{UNKNOWN_ID}", {"GET", "PATCH", "DELETE", "OPTIONS"}),
+        (ORDERS, {"GET", "POST", "OPTIONS"}),
+    ],
+)
+def test_405_names_all_methods_of_a_path_that_has_several(
+    client: httpx.Client, path: str, allowed: set[str]
+) -> None:
+    refused = client.put(path)
+
+    assert_error(refused, 405)
+    assert set(refused.headers["allow"].split(", ")) == allowed
 
 
 def test_only_405_and_options_have_allow(client: httpx.Client) -> None:
@@ -208,6 +250,9 @@ async def test_a_store_that_is_away_is_503_and_tells_nothing_of_the_inside(
     for response in (
         await broken.get("/readyz"),
         await broken.post(SEARCH, content=b"{}", headers=bearer),
+        await broken.get(NUMBERS, headers=bearer),
+        await broken.post(ORDERS, json={"numbers": ["+14155550123"]}, headers=bearer),
+        await broken.delete(f"{NUMBERS}/{UNKNOWN_ID}", headers=bearer),
     ):
         assert_error(response, 503)
         assert int(response.headers["retry-after"]) >= 1

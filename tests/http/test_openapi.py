@@ -7,10 +7,10 @@ import pytest
 
 from api.app import create_app
 from shared.settings import Settings
-from tests.http.answers import MESSAGES, SEARCH
+from tests.http.answers import BULK, CODES, NUMBERS, ORDERS, RELEASE, SEARCH, new_client
+from tests.http.document import Document, accepts, assert_described, resolve
+from tests.http.organizations import Organization, Organizations
 from tests.support import Service
-
-Document = dict[str, Any]
 
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 OPEN = {"/healthz", "/readyz"}
@@ -21,8 +21,13 @@ WITH_BODY = {"400", "413", "415", "422"}
 
 @pytest.fixture(scope="module")
 def client(service: Service) -> Iterator[httpx.Client]:
-    with service.client() as client:
+    with new_client(service.instance.url, service.instance.key) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def buyer(service: Service, organizations: Organizations) -> Organization:
+    return organizations.of(service, "openapi-tests")
 
 
 @pytest.fixture(scope="module")
@@ -42,17 +47,6 @@ def operations(document: Document) -> dict[tuple[str, str], Document]:
     }
 
 
-def resolve(document: Document, node: Any) -> Any:
-    """Follow references, as a JSON pointer says, until there is none."""
-    while isinstance(node, dict) and "$ref" in node:
-        pointer = node["$ref"]
-        assert pointer.startswith("#/")
-        node = document
-        for step in pointer[2:].split("/"):
-            node = node[step.replace("~1", "/").replace("~0", "~")]
-    return node
-
-
 def nodes(node: Any) -> Iterator[dict[str, Any]]:
     if isinstance(node, dict):
         yield node
@@ -60,45 +54,6 @@ def nodes(node: Any) -> Iterator[dict[str, Any]]:
     if isinstance(node, list):
         for child in node:
             yield from nodes(child)
-
-
-def accepts(document: Document, schema: Document, value: Any) -> bool:
-    """Tell whether a value fits; knows the words that the document uses, and fails on any other."""
-    schema = resolve(document, schema)
-    types = {
-        "object": isinstance(value, dict),
-        "array": isinstance(value, list),
-        "string": isinstance(value, str),
-        "boolean": isinstance(value, bool),
-        "integer": isinstance(value, int) and not isinstance(value, bool),
-        "null": value is None,
-    }
-    rules: dict[str, Any] = {
-        "type": lambda wanted: types[wanted],
-        "const": lambda wanted: value == wanted,
-        "enum": lambda wanted: value in wanted,
-        "oneOf": lambda wanted: sum(accepts(document, one, value) for one in wanted) == 1,
-        "allOf": lambda wanted: all(accepts(document, one, value) for one in wanted),
-        "pattern": lambda wanted: not isinstance(value, str) or re.search(wanted, value) is not None,
-        "minimum": lambda wanted: not types["integer"] or value >= wanted,
-        "maximum": lambda wanted: not types["integer"] or value <= wanted,
-        "required": lambda wanted: not types["object"] or set(wanted) <= set(value),
-        "items": lambda wanted: not types["array"] or all(accepts(document, wanted, item) for item in value),
-        "properties": lambda wanted: (
-            not types["object"]
-            or all(accepts(document, wanted[name], value[name]) for name in wanted if name in value)
-        ),
-        "additionalProperties": lambda wanted: (
-            not types["object"]
-            or all(
-                wanted is not False and accepts(document, wanted, value[name])
-                for name in value
-                if name not in schema.get("properties", {})
-            )
-        ),
-    }
-    annotations = {"title", "description", "examples", "default", "format"}
-    return all(rules[word](wanted) for word, wanted in schema.items() if word not in annotations)
 
 
 def test_the_document_is_openapi_3_1_with_what_that_requires(document: Document) -> None:
@@ -185,8 +140,7 @@ def test_every_answer_is_described_has_a_schema_and_under_v1_examples_that_fit_i
             for example in examples:
                 assert accepts(document, content["schema"], example)
                 if int(status) >= 400:
-                    code, message = MESSAGES[int(status)]
-                    assert (example["error"]["code"], example["error"]["message"]) == (code, message)
+                    assert CODES[example["error"]["code"]] == (int(status), example["error"]["message"])
 
 
 def test_every_body_is_json_is_required_and_admits_no_unknown_member(document: Document) -> None:
@@ -203,25 +157,79 @@ def test_every_body_is_json_is_required_and_admits_no_unknown_member(document: D
         for name, member in schema["properties"].items():
             assert resolve(document, member).get("description"), f"{name} has no description"
             assert member["examples"], f"{name} has no example"
+            assert all(accepts(document, member, example) for example in member["examples"])
 
 
-def test_every_answer_documents_its_headers(document: Document) -> None:
-    for operation in operations(document).values():
+# Beside what every answer, every 401 and every 503 has; True for what is always there.
+HEADERS: dict[tuple[str, str], dict[str, dict[str, bool]]] = {
+    (ORDERS, "post"): {
+        "200": {"Location": True, "Idempotency-Replayed": False},
+        "409": {"Location": False, "Idempotency-Replayed": False, "Retry-After": False},
+        "503": {"Location": False},
+    },
+    (BULK, "post"): {
+        "200": {"Location": True, "Idempotency-Replayed": False},
+        "202": {"Location": True, "Idempotency-Replayed": False},
+        "409": {"Retry-After": False},
+        "503": {"Location": False},
+    },
+    (f"{ORDERS}/{{id}}/cancel", "post"): {
+        "200": {"Location": True, "Idempotency-Replayed": False},
+        "202": {"Location": True, "Idempotency-Replayed": False},
+    },
+    (f"{NUMBERS}/{{id}}", "patch"): {"200": {"Idempotency-Replayed": False}},
+    (f"{NUMBERS}/{{id}}", "delete"): {"200": {"Idempotency-Replayed": False}},
+    (RELEASE, "post"): {"200": {"Idempotency-Replayed": False}},
+}
+
+
+def test_every_answer_documents_its_headers_and_whether_they_are_always_there(document: Document) -> None:
+    for route, operation in operations(document).items():
         for status, response in operation["responses"].items():
-            wanted = {"X-Request-Id"}
-            wanted |= {"401": {"WWW-Authenticate"}, "503": {"Retry-After"}}.get(status, set())
-            assert wanted <= set(response["headers"])
+            wanted = {"X-Request-Id": True}
+            wanted |= {"401": {"WWW-Authenticate": True}, "503": {"Retry-After": True}}.get(status, {})
+            wanted |= HEADERS.get(route, {}).get(status, {})
+            headers = response["headers"]
+            assert {name: header["required"] for name, header in headers.items()} == wanted, (route, status)
+            assert all(header["description"] and header["schema"] for header in headers.values())
 
 
-def test_every_error_under_v1_has_the_one_shape(document: Document) -> None:
-    for operation in operations(document).values():
+def test_every_write_but_search_takes_an_idempotency_key_and_nothing_else_does(document: Document) -> None:
+    for (path, method), operation in operations(document).items():
+        names = {parameter["name"] for parameter in operation.get("parameters", [])}
+        assert ("Idempotency-Key" in names) == (method != "get" and path != SEARCH)
+
+
+def test_every_error_under_v1_has_the_one_shape_and_only_an_orders_conflict_has_data(
+    document: Document,
+) -> None:
+    for route, operation in operations(document).items():
         for status, response in operation["responses"].items():
             if int(status) >= 400:
                 schema = resolve(document, response["content"]["application/json"]["schema"])
-                assert set(schema["properties"]) == {"success", "error"}
+                data = {"data"} if (*route, status) == (ORDERS, "post", "409") else set()
+                assert set(schema["properties"]) == {"success", "error"} | data
+                assert set(schema["required"]) == {"error"}
                 problem = resolve(document, schema["properties"]["error"])
                 assert set(problem["properties"]) == {"code", "message", "request_id", "details"}
                 assert set(problem["required"]) == {"code", "message", "request_id"}
+
+
+def test_a_route_without_a_body_has_no_400(document: Document) -> None:
+    for operation in operations(document).values():
+        assert ("400" in operation["responses"]) == ("requestBody" in operation)
+
+
+def test_the_example_of_a_422_names_fields_or_parameters_of_its_own_route(document: Document) -> None:
+    for operation in operations(document).values():
+        names = {parameter["name"] for parameter in operation.get("parameters", [])}
+        if "requestBody" in operation:
+            content = operation["requestBody"]["content"]["application/json"]
+            names |= set(resolve(document, content["schema"])["properties"])
+        refused = operation["responses"].get("422", {"content": {"application/json": {}}})
+        for example in refused["content"]["application/json"].get("examples", {}).values():
+            details = example["value"]["error"].get("details", {})
+            assert {name.partition(".")[0] for name in details} <= names
 
 
 @pytest.mark.parametrize(
@@ -262,6 +270,79 @@ def test_the_document_and_the_service_agree_on_which_bodies_are_good(
     assert client.post(SEARCH, json=body).status_code == (200 if is_good else 422)
 
 
+UUID = "01932c07-2c4f-7000-8000-000000000000"
+NOWHERE = "+442071838750"
+LONG = "https://" + "a" * 2041
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "body", "is_good"),
+    [
+        (ORDERS, "post", {"numbers": [NOWHERE]}, True),
+        (ORDERS, "post", {"numbers": [f"+44207183{line:04}" for line in range(100)]}, True),
+        (
+            *(ORDERS, "post"),
+            {"numbers": [NOWHERE], "label": "", "inbound_url": "https://a", "campaign_id": UUID},
+            True,
+        ),
+        (
+            ORDERS,
+            "post",
+            {"numbers": [NOWHERE], "label": None, "status_url": None, "campaign_id": None},
+            True,
+        ),
+        (ORDERS, "post", {}, False),
+        (ORDERS, "post", {"numbers": None}, False),
+        (ORDERS, "post", {"numbers": []}, False),
+        (ORDERS, "post", {"numbers": [f"+44207183{line:04}" for line in range(101)]}, False),
+        (ORDERS, "post", {"numbers": [NOWHERE, NOWHERE]}, False),
+        (ORDERS, "post", {"numbers": [NOWHERE, 5]}, False),
+        (ORDERS, "post", {"numbers": ["442071838750"]}, False),
+        (ORDERS, "post", {"numbers": [NOWHERE + "\n"]}, False),
+        (ORDERS, "post", {"numbers": NOWHERE}, False),
+        (ORDERS, "post", {"numbers": [NOWHERE], "inbound_url": "http://a"}, False),
+        (ORDERS, "post", {"numbers": [NOWHERE], "inbound_url": ""}, False),
+        (ORDERS, "post", {"numbers": [NOWHERE], "status_url": LONG}, False),
+        (ORDERS, "post", {"numbers": [NOWHERE], "label": "a" * 256}, False),
+        (ORDERS, "post", {"numbers": [NOWHERE], "campaign_id": ""}, False),
+        (ORDERS, "post", {"numbers": [NOWHERE], "quantity": 1}, False),
+        (BULK, "post", {"quantity": 1, "area_code": "999", "pattern": "1", "number_type": "local"}, True),
+        (BULK, "post", {"quantity": 1000, "area_code": "999", "mode": "atomic", "label": "a"}, True),
+        (BULK, "post", {"quantity": 1, "area_code": "999", "mode": None, "label": None}, True),
+        (BULK, "post", {"quantity": 0}, False),
+        (BULK, "post", {"quantity": 1001}, False),
+        (BULK, "post", {"quantity": "1"}, False),
+        (BULK, "post", {"quantity": None}, False),
+        (BULK, "post", {"quantity": 1, "mode": "immediate_partial"}, False),
+        (BULK, "post", {"area_code": "999"}, False),
+        (BULK, "post", {"quantity": 1, "numbers": [NOWHERE]}, False),
+        (f"{NUMBERS}/{{id}}", "patch", {}, True),
+        (f"{NUMBERS}/{{id}}", "patch", {"inbound_url": "", "status_url": "https://a", "label": ""}, True),
+        (f"{NUMBERS}/{{id}}", "patch", {"campaign_id": UUID, "label": None}, True),
+        (f"{NUMBERS}/{{id}}", "patch", {"campaign_id": ""}, False),
+        (f"{NUMBERS}/{{id}}", "patch", {"inbound_url": "ftp://a"}, False),
+        (f"{NUMBERS}/{{id}}", "patch", {"label": 5}, False),
+        (f"{NUMBERS}/{{id}}", "patch", {"number": NOWHERE}, False),
+        (RELEASE, "post", {"ids": [UUID]}, True),
+        (RELEASE, "post", {"ids": [UUID, UUID.upper(), UUID]}, True),
+        (RELEASE, "post", {"ids": []}, False),
+        (RELEASE, "post", {"ids": [UUID] * 101}, False),
+        (RELEASE, "post", {"ids": ["x"]}, False),
+        (RELEASE, "post", {"ids": [None]}, False),
+        (RELEASE, "post", {}, False),
+    ],
+)
+def test_the_document_and_the_service_agree_on_which_bodies_of_writes_are_good(
+    document: Document, buyer: Organization, path: str, method: str, body: dict[str, Any], is_good: bool
+) -> None:
+    content = document["paths"][path][method]["requestBody"]["content"]["application/json"]
+
+    assert accepts(document, content["schema"], body) is is_good
+    response = buyer.client.request(method, path.format(id=UUID), json=body)
+    assert (response.status_code not in (400, 422)) is is_good, response.text
+
+
+# All answers that other tests of organizations get are held against the document as well.
 @pytest.mark.parametrize(
     ("path", "method", "options"),
     [
@@ -286,9 +367,4 @@ def test_what_the_service_answers_is_in_the_document_and_fits_it(
 ) -> None:
     response = client.request(method, path, **options)
 
-    documented = document["paths"][path][method]["responses"]
-    assert str(response.status_code) in documented
-    described = documented[str(response.status_code)]
-    assert accepts(document, described["content"]["application/json"]["schema"], response.json())
-    for name, header in described["headers"].items():
-        assert name in response.headers or not header["required"]
+    assert_described(document, response)

@@ -5,7 +5,7 @@ import httpx
 import msgspec
 import pytest
 
-from tests.http.answers import SEARCH, assert_error, found
+from tests.http.answers import SEARCH, assert_error, found, new_client
 from tests.support import Service
 
 PHRASES = {
@@ -35,7 +35,7 @@ def client(service: Service) -> Iterator[httpx.Client]:
     stock = [*MANY, *VARIED, *DOZEN, *TOLL_FREE]
     sync = service.ingest("search-contract", "\n".join(["number", *stock]).encode())
     assert (sync["state"], sync["added"]) == ("applied", len(stock))
-    with service.client() as client:
+    with new_client(service.instance.url, service.instance.key) as client:
         yield client
 
 

@@ -6,8 +6,11 @@ import pytest
 from hypothesis import example, given, strategies as st
 from msgspec import Meta, Struct
 
+from api.bulk import BulkOrderRequest
 from api.errors import InvalidInput, ValidationFailed
-from api.json_body import decode_body
+from api.json_body import PatchBody, decode_body
+from api.numbers import NumberChanges, ReleaseRequest
+from api.orders import OrderRequest
 from api.search import SearchRequest
 
 Name = Annotated[str, Meta(min_length=1, max_length=5, extra={"must": "be 1-5 characters"})]
@@ -22,6 +25,27 @@ class Order(Struct, frozen=True, forbid_unknown_fields=True):
     count: Count = msgspec.field(name="howMany")
     flag: Flag | None = None
 
+
+Letter = Annotated[str, Meta(pattern=r"^[a-z]$(?!\n)", extra={"must": "be a letter"})]
+
+
+class Basket(Struct, frozen=True, forbid_unknown_fields=True):
+    """A body with a list in which none may come twice, and one in which each may."""
+
+    unique: Annotated[
+        list[Letter], Meta(min_length=1, max_length=4, extra={"must": "be 1-4 letters", "unique": True})
+    ]
+    repeated: Annotated[list[Letter], Meta(max_length=4, extra={"must": "be up to 4 letters"})] = []
+
+
+class Changes(PatchBody, frozen=True, forbid_unknown_fields=True):
+    """A body that changes what is there."""
+
+    name: Name | None = None
+
+
+WANTED = (Order, Basket, SearchRequest, OrderRequest, BulkOrderRequest, ReleaseRequest)
+PATCHES = (Changes, NumberChanges)
 
 PHRASES = {
     "name": "must be 1-5 characters",
@@ -97,25 +121,28 @@ def refused(body: bytes, wanted: type[Struct] = Order) -> dict[str, str]:
 @example(b'{"a":' * 100_000)
 @example(b'{"name": ' + b"[" * 5000 + b"]" * 5000 + b"}")
 def test_any_bytes_are_a_struct_or_one_of_two_refusals(body: bytes) -> None:
-    for wanted in (Order, SearchRequest):
+    for wanted in (*WANTED, *PATCHES):
         came = outcome(body, wanted)
-        if isinstance(came, (InvalidInput, ValidationFailed)):
-            assert bool(came.details) is isinstance(came, ValidationFailed)
+        if isinstance(came, ValidationFailed):
+            assert came.details
+        elif isinstance(came, InvalidInput):
+            assert not came.details or wanted in PATCHES
         else:
             assert isinstance(came, wanted)
 
 
 @given(values | members)
 def test_any_json_is_a_struct_or_one_of_two_refusals(value: Any) -> None:
-    for wanted in (Order, SearchRequest):
+    for wanted in (*WANTED, *PATCHES):
         came = outcome(encoded(value), wanted)
         assert isinstance(came, (wanted, InvalidInput, ValidationFailed))
-        assert isinstance(came, InvalidInput) is not isinstance(value, dict)
+        if wanted in WANTED:
+            assert isinstance(came, InvalidInput) is not isinstance(value, dict)
 
 
 @given(not_objects)
 def test_json_that_is_no_object_is_invalid_input(value: Any) -> None:
-    for wanted in (Order, SearchRequest):
+    for wanted in (*WANTED, *PATCHES):
         with pytest.raises(InvalidInput):
             decode_body(encoded(value), wanted)
 
@@ -125,7 +152,7 @@ def test_a_truncated_object_is_invalid_input(value: dict[str, Any], data: st.Dat
     body = encoded(value)
     length = data.draw(st.integers(0, len(body) - 1))
 
-    for wanted in (Order, SearchRequest):
+    for wanted in (*WANTED, *PATCHES):
         with pytest.raises(InvalidInput):
             decode_body(body[:length], wanted)
 
@@ -183,6 +210,72 @@ def test_a_required_member_may_not_be_null_and_an_optional_one_may() -> None:
 
 def test_the_name_in_python_is_not_the_name_on_the_wire() -> None:
     assert refused(b'{"name": "a", "count": 1}') == {"count": UNKNOWN, "howMany": "is required"}
+
+
+letters = st.sampled_from("abcd")
+not_letters = (
+    st.sampled_from(["", "ab", "A", "a\n"]) | st.none() | st.integers() | st.lists(letters) | st.booleans()
+)
+
+
+def repetitions(name: str, items: list[Any]) -> dict[str, str]:
+    """Give what there is to say of texts that came before."""
+    return {
+        f"{name}.{place}": f"is the same as {name}.{items.index(item)}"
+        for place, item in enumerate(items)
+        if isinstance(item, str) and items.index(item) != place
+    }
+
+
+@given(
+    st.lists(letters | not_letters, min_size=1, max_size=4),
+    st.lists(letters | not_letters, max_size=4),
+)
+@example(["a", "b", "a"], ["a", "a"])
+@example(["A", "A"], [])
+def test_the_items_of_a_list_that_fail_are_named_by_their_places(
+    unique: list[Any], repeated: list[Any]
+) -> None:
+    expected = {
+        f"{name}.{place}": "must be a letter"
+        for name, items in (("unique", unique), ("repeated", repeated))
+        for place, item in enumerate(items)
+        if not (isinstance(item, str) and len(item) == 1 and item.islower())
+    } | repetitions("unique", unique)
+    body = encoded({"unique": unique, "repeated": repeated})
+
+    if expected:
+        assert refused(body, Basket) == expected
+    else:
+        assert decode_body(body, Basket) == Basket(unique, repeated)
+
+
+@given(not_letters | letters | st.just({}) | st.just([]) | st.lists(letters, min_size=5))
+def test_a_list_that_is_none_or_of_a_wrong_length_is_named_itself(value: Any) -> None:
+    if isinstance(value, list) and 1 <= len(value) <= 4:
+        return
+    assert refused(encoded({"unique": value}), Basket) == {"unique": "must be 1-4 letters"}
+
+
+def test_all_lists_and_fields_that_fail_are_named_at_once() -> None:
+    assert refused(b'{"unique": ["a", 1, "a"], "repeated": ["a", "b", "c", "d", "e"], "x": 1}', Basket) == {
+        "unique.1": "must be a letter",
+        "unique.2": "is the same as unique.0",
+        "repeated": "must be up to 4 letters",
+        "x": UNKNOWN,
+    }
+
+
+def test_what_a_change_cannot_change_is_invalid_input_and_named_whatever_else_is_wrong() -> None:
+    for body in (b'{"id": 1}', b'{"id": null, "name": "abc"}', b'{"name": 5, "id": "x"}'):
+        with pytest.raises(InvalidInput) as refusal:
+            decode_body(body, Changes)
+        assert refusal.value.details == {"id": "cannot be changed"}
+
+
+def test_a_change_of_what_can_be_changed_is_like_any_body() -> None:
+    assert decode_body(b'{"name": null}', Changes) == decode_body(b"{}", Changes) == Changes()
+    assert refused(b'{"name": 5}', Changes) == {"name": PHRASES["name"]}
 
 
 def test_a_long_unknown_name_is_cut() -> None:

@@ -1,0 +1,65 @@
+"""What the routes answer, shown: the examples of the OpenAPI document, true to the types of the answers."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from msgspec import Struct
+
+from api.bulk import BulkOrder, BulkOrderRequest
+from api.envelope import Page, PageMeta, Success
+from api.number_resource import NumberResource
+from api.numbers import NumberChanges, ReleasedNumber, ReleaseReport, ReleaseRequest
+from api.orders import OrderRequest, OrderView
+from shared.orders.records import OrderStatus
+from shared.phone_number import NumberType
+
+_ORDER_ID = "01932c07-2c4f-7000-8000-000000000002"
+_ORDERED_AT = datetime(2026, 1, 31, 9, 30, 0, 125_000, UTC)
+_CHANGED_AT = datetime(2026, 1, 31, 9, 31, 12, 500_000, UTC)
+_NUMBERS = ["+14155550123", "+12125550142"]
+
+_NUMBER = NumberResource(
+    id="01932c07-2c4f-7000-8000-000000000001",
+    number=_NUMBERS[0],
+    number_type=NumberType.LOCAL,
+    inbound_url="https://example.com/inbound",
+    status_url=None,
+    label="Support line",
+    campaign_id=None,
+    sms_enabled=True,
+    mms_enabled=False,
+    created_at=_ORDERED_AT,
+    updated_at=_ORDERED_AT,
+    order_id=_ORDER_ID,
+)
+_COMPLETE = OrderView(_ORDER_ID, OrderStatus.COMPLETE, _NUMBERS, _ORDERED_AT, _ORDERED_AT)
+_CANCELLING = OrderView(_ORDER_ID, OrderStatus.CANCELLING, _NUMBERS, _ORDERED_AT, _CHANGED_AT)
+_CANCELLED = OrderView(_ORDER_ID, OrderStatus.CANCELLED, _NUMBERS, _ORDERED_AT, _CHANGED_AT)
+_FILLED_AT_ONCE = BulkOrder(None, "complete", 2, 2, 0, 0, _NUMBERS)
+_FILLED_LATER = BulkOrder(_ORDER_ID, "complete", 2, 2, 0, 0, _NUMBERS)
+_WAITING = BulkOrder(_ORDER_ID, "pending", 2, 0, 2, 0, [])
+_REPORT = ReleaseReport([_NUMBER.id], ["01932c07-2c4f-7000-8000-000000000003"], [])
+_ONE_PAGE = PageMeta(total=1, limit=20, offset=0, next_cursor=None)
+
+EXAMPLES: Final[dict[str, dict[str, Struct]]] = {
+    "orderPhoneNumbers": {"200": Success(data=[_NUMBER])},
+    "listOrders": {"200": Page(data=[_COMPLETE], meta=_ONE_PAGE)},
+    "getOrder": {"200": Success(data=_COMPLETE)},
+    "cancelOrder": {"200": Success(data=_CANCELLED), "202": Success(data=_CANCELLING)},
+    "orderInBulk": {"200": Success(data=_FILLED_AT_ONCE), "202": Success(data=_WAITING)},
+    "getBulkOrder": {"200": Success(data=_FILLED_LATER)},
+    "listPhoneNumbers": {"200": Page(data=[_NUMBER], meta=_ONE_PAGE)},
+    "getPhoneNumber": {"200": Success(data=_NUMBER)},
+    "changePhoneNumber": {"200": Success(data=_NUMBER)},
+    "releasePhoneNumber": {"200": Success(data=ReleasedNumber())},
+    "releasePhoneNumbers": {"200": Success(data=_REPORT)},
+}
+"""Operation id → status → answer; operations that bring their own are not here."""
+
+BAD_BODIES: Final[dict[str, tuple[type[Struct], bytes]]] = {
+    "orderPhoneNumbers": (OrderRequest, b'{"numbers": ["+14155550123", "415 555"], "inbound_url": "http:"}'),
+    "orderInBulk": (BulkOrderRequest, b'{"quantity": 1001, "mode": "immediate_partial"}'),
+    "changePhoneNumber": (NumberChanges, b'{"campaign_id": "", "inbound_url": "ftp://example.com"}'),
+    "releasePhoneNumbers": (ReleaseRequest, b'{"ids": ["+14155550123"]}'),
+}
+"""Operation id → the type of its body, and one that is refused: its refusal is the example of a 422."""
