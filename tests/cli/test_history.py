@@ -190,7 +190,7 @@ def test_a_number_that_went_back_to_its_carrier_is_told_so(stocked: Service) -> 
     told = history(stocked, number)
 
     assert changes(told)[-1] == ("assigned", "returned", "return_to_carrier")
-    assert (told["now"]["state"], told["now"]["carrier"]) == ("returned", None)
+    assert (told["now"]["state"], told["now"]["carrier"]) == ("returned", "history-tests")
     assert TIME.fullmatch(told["now"]["due"])
     last = stocked.numbers("history", number).stdout.splitlines()[-1]
     assert last.startswith(
