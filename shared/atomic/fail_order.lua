@@ -9,8 +9,7 @@
 --         2 attempt
 --         3 how long the order is kept, ms
 --         4 reason
---         5 the answer to be kept for the Idempotency-Key; '' lets the key go, for a request that died
---         before its outcome was known may come again
+--         5 the answer to be kept for the Idempotency-Key, '' for none
 -- RETURNS the status that the order has now: 'failed' when this attempt failed it
 -- INVARIANT  an order that has failed will never be complete: its holds can be given back
 
@@ -30,11 +29,7 @@ redis.call(
 )
 redis.call('ZADD', due, now_ms + keep_ms, id)
 redis.call('ZREM', waiting, id)
-if redis.call('HGET', idempotency, 'order') == id then
-  if answer ~= '' then
-    redis.call('HSET', idempotency, 'answer', answer)
-  elseif redis.call('HEXISTS', idempotency, 'answer') == 0 then
-    redis.call('UNLINK', idempotency)
-  end
+if answer ~= '' and redis.call('HGET', idempotency, 'order') == id then
+  redis.call('HSET', idempotency, 'answer', answer)
 end
 return 'failed'

@@ -10,20 +10,22 @@
 --         2 how long the first attempt may take, ms
 --         3 fingerprint of the request, '' when it has no Idempotency-Key
 --         4 lifetime of an Idempotency-Key, seconds
---         5... field, value, field, value of the record
+--         5 order that failed without an answer, whose place under the key this one takes; '' for none
+--         6... field, value, field, value of the record
 -- RETURNS list: 'opened', the time, the deadline (Unix ms); or 'known', the order that the key or the id stands
 --         for, and its answer if there is one; or 'reused' when the key came with another request
--- INVARIANT  an Idempotency-Key stands for one order; who opens it holds it until the deadline
+-- INVARIANT  an Idempotency-Key stands for one order, until that has failed without an answer; who opens an
+--         order has it in hand until the deadline
 
 local order, orders, due, sequence, idempotency = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local id, hold_ms, fingerprint, lifetime = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local id, hold_ms, fingerprint, lifetime, instead_of = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 -- include clock
 
 if fingerprint ~= '' then
   local known = redis.call('HMGET', idempotency, 'fingerprint', 'order', 'answer')
   if known[1] and known[1] ~= fingerprint then
     return { 'reused' }
-  elseif known[1] then
+  elseif known[1] and (known[3] or known[2] ~= instead_of) then
     return { 'known', known[2], known[3] }
   end
 end
@@ -38,7 +40,7 @@ local now_ms = read_clock_ms()
 local deadline_ms = now_ms + hold_ms
 redis.call(
   'HSET', order, 'status', 'pending', 'attempt', 1, 'created_ms', ms_text(now_ms), 'updated_ms', ms_text(now_ms),
-  'deadline_ms', ms_text(deadline_ms), unpack(ARGV, 5, #ARGV)
+  'deadline_ms', ms_text(deadline_ms), unpack(ARGV, 6, #ARGV)
 )
 redis.call('ZADD', orders, redis.call('INCR', sequence), id)
 redis.call('ZADD', due, deadline_ms, id)

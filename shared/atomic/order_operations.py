@@ -83,9 +83,17 @@ class NewResource(NamedTuple):
 
 
 async def open_order(
-    store: Store, order: OrderRef, hold_ms: int, request: RequestKey | None, fields: Mapping[str, str | int]
+    store: Store,
+    order: OrderRef,
+    hold_ms: int,
+    request: RequestKey | None,
+    fields: Mapping[str, str | int],
+    instead_of: OrderRef | None = None,
 ) -> Attempt | Known:
     """Write down a new order with its first attempt.
+
+    It may take the place of one that the request's key stands for, `instead_of`, which failed without an
+    answer.
 
     Raises:
         RequestKeyReused: nothing was written.
@@ -99,7 +107,14 @@ async def open_order(
     ]
     flat = [item for field in fields.items() for item in field]
     tag, *values = await _OPEN_ORDER.run(
-        store, keys, order.id, hold_ms, fingerprint_of(request), store_keys.IDEMPOTENCY_SECONDS, *flat
+        store,
+        keys,
+        order.id,
+        hold_ms,
+        fingerprint_of(request),
+        store_keys.IDEMPOTENCY_SECONDS,
+        instead_of.id if instead_of else "",
+        *flat,
     )
     if tag == b"reused":
         raise RequestKeyReused

@@ -55,13 +55,13 @@ class BulkRequest(NamedTuple):
 async def place_bulk_order(
     store: Store, stock: AreaStock, settings: Settings, order: OrderRef, asked: BulkRequest
 ) -> Answer | Ended:
-    """Fill a bulk order now, or leave it to wait; `Ended` when an earlier request with this key died over it.
+    """Fill a bulk order now, or leave it to wait; `Ended` when it went on without an earlier request.
 
     Raises:
         InProgress, RequestKeyReused, OutcomeUnknown: as `place_order`.
     """
     wait_ms = int(settings.bulk_wait_seconds * 1000)
-    fields = fields_of((), asked.routing, asked.request, asked.wish, wait_ms)
+    fields = fields_of((), asked.routing, asked.wish, wait_ms)
     try:
         begun = await begin_order(store, order, hold_ms_of(settings), asked.request, fields)
         if not isinstance(begun, Attempt):
@@ -83,7 +83,8 @@ async def fill(
     """
     wish, routing, request, render = asked
     query = Query(wish.area_code, wish.number_type, wish.pattern, wish.quantity)
-    picks: list[str] = []
+    # What an earlier attempt picked this order may hold already, and no search finds that.
+    picks = await _picked_before(store, attempt)
     taken_by_others: set[str] = set()
     for _ in range(_MOST_PICKS):
         found = await search(store, stock, query)
@@ -111,6 +112,11 @@ async def fill(
         raise StoreUnavailable("somebody else has taken the order over")
     await give_back_all(store, attempt, "refused", picks)
     return waiting, answer
+
+
+async def _picked_before(store: Store, attempt: Attempt) -> list[str]:
+    order = await read_order(store, attempt.order) if attempt.number > 1 else None
+    return list(order.numbers) if order is not None else []
 
 
 async def fill_waiting(store: Store, stock: AreaStock, settings: Settings) -> int:

@@ -39,7 +39,7 @@ async def hold_all(store: Store, attempt: Attempt, numbers: Iterable[str]) -> Ho
         StoreUnavailable: what is held now is not known; when the attempt's time is over the sweep undoes it.
     """
     asked = list(numbers)
-    groups = list(by_area(number for number in asked if _SHAPE.fullmatch(number)))
+    groups = list(by_area(asked))
     order, number, _, deadline_ms = attempt
     results = await asyncio.gather(
         *(
@@ -70,19 +70,24 @@ async def confirm_all(store: Store, order: OrderRef, numbers: Iterable[str]) -> 
 async def give_back_all(store: Store, attempt: Attempt, cause: str, numbers: Iterable[str]) -> None:
     """Give back what this and earlier attempts hold; what cannot be done now the sweep does."""
     with suppress(StoreUnavailable):
-        await asyncio.gather(
-            *(
-                give_back(store, area, attempt.order.id, attempt.number, cause, group)
-                for area, group in by_area(numbers)
-            )
-        )
+        await give_back_for_certain(store, attempt.order, attempt.number, cause, numbers)
+
+
+async def give_back_for_certain(
+    store: Store, order: OrderRef, attempt: int, cause: str, numbers: Iterable[str]
+) -> None:
+    """Give back what attempts up to this one hold; raises `StoreUnavailable` when that is not certain."""
+    await asyncio.gather(
+        *(give_back(store, area, order.id, attempt, cause, group) for area, group in by_area(numbers))
+    )
 
 
 def by_area(numbers: Iterable[str]) -> Iterable[tuple[str, list[str]]]:
-    """Group numbers (`+1NPA…`) by area code, at most `MAX_NUMBERS_PER_HOLD` in a group."""
+    """Group numbers that can be in stock by area code, at most `MAX_NUMBERS_PER_HOLD` in a group."""
     areas: defaultdict[str, list[str]] = defaultdict(list)
     for number in numbers:
-        areas[number[2:5]].append(number)
+        if _SHAPE.fullmatch(number):
+            areas[number[2:5]].append(number)
     for area_code, group in areas.items():
         for begin in range(0, len(group), MAX_NUMBERS_PER_HOLD):
             yield area_code, group[begin : begin + MAX_NUMBERS_PER_HOLD]

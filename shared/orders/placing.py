@@ -28,15 +28,23 @@ from shared.atomic.order_operations import (
     take_order,
 )
 from shared.atomic.requests import RequestKey
-from shared.orders.holds import Holding, confirm_all, give_back_all, hold_all
-from shared.orders.records import OrderStatus, fields_of
+from shared.orders.holds import (
+    Holding,
+    confirm_all,
+    give_back_all,
+    give_back_for_certain,
+    hold_all,
+)
+from shared.orders.records import OrderStatus, fields_of, read_order
 from shared.orders.resources import Resource
 from shared.settings import Settings
 from shared.stock_score import MMS, SMS
 from shared.store import Store, StoreUnavailable
 
 _MOST_TRIES = 3
-"""Times that a repeated request looks for its outcome: it can only find the key free, or an answer."""
+"""Times that a repeated request looks for its outcome, while others end orders under its eyes."""
+
+_COMMITTED = (OrderStatus.COMPLETE, OrderStatus.CANCELLING, OrderStatus.CANCELLED)
 
 
 class Placed(NamedTuple):
@@ -100,13 +108,15 @@ async def place_order(
             Idempotency-Key gives the outcome.
     """
     try:
-        begun = await _begin(store, order, hold_ms, request, fields_of(numbers, routing, request))
+        begun = await begin_order(store, order, hold_ms, request, fields_of(numbers, routing))
         if isinstance(begun, Answer):
             return begun
+        if isinstance(begun, Ended):
+            raise StoreUnavailable(f"the order is {begun.status}, and its answer was not kept")
         order = begun.order
         holding = await hold_all(store, begun, numbers)
         if holding.is_late or holding.unavailable:
-            return await _refuse(store, begun, request, len(numbers), holding, render)
+            return await _refuse(store, begun, request, numbers, holding, render)
         resources = new_resources(begun, routing, holding, numbers)
         answer = render(Placed(order, resources))
         await complete(store, begun, request, answer, routing, resources)
@@ -144,44 +154,59 @@ async def begin_order(
 ) -> Attempt | Answer | Ended:
     """Open an order, or take the one in hand that the request's Idempotency-Key stands for.
 
-    Gives `Ended` when that order ended without an answer for the key, which `Ended.order` names.
+    One that failed because a request died over it is no outcome: the new order takes its place, after what
+    it held is given back for certain, so that nobody is refused because of holds of his own. `Ended` is an
+    order that went on without its request and was committed.
+
+    Raises:
+        InProgress, RequestKeyReused, StoreUnavailable: as `place_order`.
     """
-    opened = await open_order(store, order, hold_ms, request, fields)
-    if not isinstance(opened, Known):
-        return opened
-    if opened.answer is not None:
-        return Answer(opened.answer, opened.order, is_repeated=True)
-    taken = await take_order(store, opened.order, hold_ms)
-    if isinstance(taken, Busy):
-        raise InProgress(taken.for_ms)
-    return taken
-
-
-async def _begin(
-    store: Store, order: OrderRef, hold_ms: int, request: RequestKey | None, fields: dict[str, str | int]
-) -> Attempt | Answer:
+    failed: OrderRef | None = None
+    committed: Ended | None = None
     for _ in range(_MOST_TRIES):
-        begun = await begin_order(store, order, hold_ms, request, fields)
-        if not isinstance(begun, Ended):
-            return begun
+        opened = await open_order(store, order, hold_ms, request, fields, failed)
+        if not isinstance(opened, Known):
+            return opened
+        if opened.answer is not None:
+            return Answer(opened.answer, opened.order, is_repeated=True)
+        taken = await take_order(store, opened.order, hold_ms)
+        if isinstance(taken, Busy):
+            raise InProgress(taken.for_ms)
+        if isinstance(taken, Attempt):
+            return taken
+        if taken.status in _COMMITTED:
+            # With an answer, unless the commit was another's than a request's: the next look tells.
+            committed = taken
+        else:
+            failed = taken.order
+            await _give_back_failed(store, failed)
+    if committed is not None:
+        return committed
     raise StoreUnavailable("the order that the request stands for changes faster than it can be read")
+
+
+async def _give_back_failed(store: Store, ref: OrderRef) -> None:
+    order = await read_order(store, ref)
+    if order is not None:
+        await give_back_for_certain(store, ref, order.attempt, "expired", order.numbers)
 
 
 async def _refuse(
     store: Store,
     attempt: Attempt,
     request: RequestKey | None,
-    asked: int,
+    numbers: tuple[str, ...],
     holding: Holding,
     render: Callable[[Placed | Refused], bytes],
 ) -> Answer:
     """Fail the order, and only then give back what it holds."""
-    refused = Refused(attempt.order, asked - len(holding.unavailable), holding.unavailable)
+    refused = Refused(attempt.order, len(numbers) - len(holding.unavailable), holding.unavailable)
     answer = b"" if holding.is_late else render(refused)
     reason = "late" if holding.is_late else "insufficient_inventory"
     status = await fail_order(store, attempt, request, reason, answer)
     if status == OrderStatus.FAILED:
-        await give_back_all(store, attempt, "refused", holding.features)
+        # All of them, for an attempt before this one may hold what this one could not.
+        await give_back_all(store, attempt, "refused", numbers)
     if status != OrderStatus.FAILED or holding.is_late:
         raise OutcomeUnknown(attempt.order, f"it took too long, and is {status}")
     return Answer(answer, attempt.order, is_repeated=False)

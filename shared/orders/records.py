@@ -6,7 +6,6 @@ from msgspec import Struct
 
 from shared import store_keys
 from shared.atomic.order_operations import OrderRef, Routing
-from shared.atomic.requests import RequestKey
 from shared.phone_number import NumberType
 from shared.store import Store, with_scores
 
@@ -37,6 +36,8 @@ class Order(Struct, frozen=True):
 
     ref: OrderRef
     status: OrderStatus
+    attempt: int
+    """The latest one."""
     created_ms: int
     updated_ms: int
     deadline_ms: int
@@ -44,8 +45,6 @@ class Order(Struct, frozen=True):
     numbers: tuple[str, ...]
     """E.164, in the order asked; of a pending bulk order those that an attempt may hold."""
     routing: Routing
-    request_digest: str | None
-    """The Idempotency-Key that stands for it."""
     wish: Wish | None
     """None for an order of named numbers."""
     wait_until_ms: int
@@ -54,11 +53,7 @@ class Order(Struct, frozen=True):
 
 
 def fields_of(
-    numbers: tuple[str, ...],
-    routing: Routing,
-    request: RequestKey | None,
-    wish: Wish | None = None,
-    wait_ms: int = 0,
+    numbers: tuple[str, ...], routing: Routing, wish: Wish | None = None, wait_ms: int = 0
 ) -> dict[str, str | int]:
     """Give the fields with which an order begins."""
     fields: dict[str, str | int | None] = {
@@ -67,7 +62,6 @@ def fields_of(
         "status_url": routing.status_url,
         "label": routing.label,
         "campaign_id": routing.campaign_id,
-        "request": request.digest if request else None,
     }
     if wish is not None:
         fields |= {
@@ -137,6 +131,7 @@ def order_of(ref: OrderRef, record: dict[bytes, bytes]) -> Order | None:
     return Order(
         ref=ref,
         status=OrderStatus(fields["status"]),
+        attempt=int(fields["attempt"]),
         created_ms=int(fields["created_ms"]),
         updated_ms=int(fields["updated_ms"]),
         deadline_ms=int(fields["deadline_ms"]),
@@ -144,7 +139,6 @@ def order_of(ref: OrderRef, record: dict[bytes, bytes]) -> Order | None:
         routing=Routing(
             *(fields.get(name) for name in ("inbound_url", "status_url", "label", "campaign_id"))
         ),
-        request_digest=fields.get("request"),
         wish=_wish_of(fields),
         wait_until_ms=int(fields["created_ms"]) + int(fields.get("wait_ms", 0)),
         reason=fields.get("reason"),

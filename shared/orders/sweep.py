@@ -29,7 +29,6 @@ from shared.atomic.order_operations import (
     let_wait,
     take_order,
 )
-from shared.atomic.requests import RequestKey
 from shared.orders.departures import finish_cancel, move, read_departures
 from shared.orders.holds import give_back_all
 from shared.orders.placing import hold_ms_of
@@ -44,7 +43,7 @@ _AT_ONCE = 1_000
 
 _NUMBERS_PER_CALL = 100
 
-_COMMITTED = (OrderStatus.COMPLETE, OrderStatus.CANCELLING, OrderStatus.CANCELLED)
+_COMMITTED = (OrderStatus.COMPLETE, OrderStatus.CANCELLING)
 
 
 async def sweep(store: Store, settings: Settings) -> int:
@@ -94,11 +93,10 @@ async def _settle_pending(store: Store, order: Order, settings: Settings) -> Non
     attempt = await take_order(store, order.ref, hold_ms_of(settings))
     if not isinstance(attempt, Attempt):
         return
-    request = RequestKey(order.request_digest, "") if order.request_digest else None
     if order.wish is not None and attempt.at_ms < order.wait_until_ms:
         is_given_up = await let_wait(store, attempt, None, b"")
     else:
-        is_given_up = await fail_order(store, attempt, request, "expired", b"") == OrderStatus.FAILED
+        is_given_up = await fail_order(store, attempt, None, "expired", b"") == OrderStatus.FAILED
     if is_given_up:
         await give_back_all(store, attempt, "expired", order.numbers)
 

@@ -381,7 +381,7 @@ def begun(service: Service, buyer: Organization, key: str, numbers: list[str], h
         request = RequestKey(name.decode().rpartition(":")[2], client.hget(name, "fingerprint").decode())
         client.delete(name)
     ref = OrderRef(buyer.name, new_id())
-    fields = fields_of(tuple(numbers), Routing(), request)
+    fields = fields_of(tuple(numbers), Routing())
     in_store(url, lambda store: open_order(store, ref, hold_ms, request, fields))
     return ref
 

@@ -242,7 +242,7 @@ async def test_an_order_that_has_failed_or_is_too_old_is_set_aside(stocked: Stor
 async def opened(store: Store) -> Attempt:
     """Begin an order that somebody has in hand."""
     order = OrderRef("acme", new_id())
-    attempt = await open_order(store, order, 60_000, None, fields_of(NUMBERS[:2], Routing(), None))
+    attempt = await open_order(store, order, 60_000, None, fields_of(NUMBERS[:2], Routing()))
     assert isinstance(attempt, Attempt)
     return attempt
 

@@ -410,11 +410,20 @@ async def test_a_refusal_is_the_answer_to_the_same_request(store: Store) -> None
     assert await open_order(store, LATER, MINUTE_MS, REQUEST, FIELDS) == Known(ORDER, b"no")
 
 
-async def test_an_order_that_failed_without_an_answer_lets_its_key_go(store: Store) -> None:
+async def test_the_place_of_an_order_that_failed_without_an_answer_can_be_taken_by_name(store: Store) -> None:
     attempt = await open_(store, request=REQUEST)
     await fail_order(store, attempt, REQUEST, "expired", b"")
-    assert await idempotency_of(store) == {}
-    assert isinstance(await open_order(store, LATER, MINUTE_MS, REQUEST, FIELDS), Attempt)
+    assert await open_order(store, LATER, MINUTE_MS, REQUEST, FIELDS) == Known(ORDER, None)
+    assert await open_order(store, LATER, MINUTE_MS, REQUEST, FIELDS, LATER) == Known(ORDER, None)
+    assert isinstance(await open_order(store, LATER, MINUTE_MS, REQUEST, FIELDS, ORDER), Attempt)
+    third = LATER._replace(id="a-third")
+    assert await open_order(store, third, MINUTE_MS, REQUEST, FIELDS, ORDER) == Known(LATER, None)
+
+
+async def test_an_order_that_has_an_answer_keeps_its_place(store: Store) -> None:
+    attempt = await open_(store, request=REQUEST)
+    await fail_order(store, attempt, REQUEST, "insufficient_inventory", b"no")
+    assert await open_order(store, LATER, MINUTE_MS, REQUEST, FIELDS, ORDER) == Known(ORDER, b"no")
 
 
 async def test_an_answer_that_was_given_stays_when_the_order_fails_later(store: Store) -> None:
