@@ -33,7 +33,7 @@ from api.parameters import IdempotencyKey, ResourceId
 from api.search import AreaCode, Pattern, WantedType
 from api.services import services_of
 from shared.api_keys import Scope
-from shared.atomic.order_operations import OrderRef
+from shared.atomic.order_operations import OrderRef, keep_answer
 from shared.orders.bulk import BulkRequest, Waiting, place_bulk_order
 from shared.orders.placing import Answer, Placed, new_id
 from shared.orders.records import OrderStatus, Wish, read_order
@@ -138,9 +138,10 @@ async def order_in_bulk(
         # An earlier request with this key died before it could answer; the order has gone on without it.
         order = await read_order(services.store, answer.order)
         if order is None:
-            raise NotFound
-        kept = keep_bulk_order(request, order.ref, order.status, wish, numbers_got(order))
-        return answer_kept(request, kept, is_repeated=False)
+            raise Unavailable
+        found = keep_bulk_order(request, order.ref, order.status, wish, numbers_got(order))
+        kept = await keep_answer(services.store, order.ref, asked.request, found)
+        return answer_kept(request, kept, is_repeated=kept != found)
     return answer_kept(request, answer.body, is_repeated=answer.is_repeated)
 
 

@@ -18,6 +18,7 @@ _COMMIT_ORDER = Script("commit_order")
 _FAIL_ORDER = Script("fail_order")
 _END_CANCEL = Script("end_cancel")
 _FORGET_ORDER = Script("forget_order")
+_KEEP_ANSWER = Script("keep_answer")
 
 ORDER_KEPT_MS = store_keys.ORDER_SECONDS * 1000
 
@@ -221,3 +222,10 @@ async def forget_order(store: Store, order: OrderRef) -> bool:
     """Forget an order that ended long ago."""
     keys = [order.key, store_keys.orders(order.organization), store_keys.due(order.organization)]
     return bool(await _FORGET_ORDER.run(store, keys, order.id, ORDER_KEPT_MS))
+
+
+async def keep_answer(store: Store, order: OrderRef, request: RequestKey | None, answer: bytes) -> bytes:
+    """Keep an answer that was found after the order had gone on without its request; give the one kept."""
+    keys = [request_key(order.organization, request)]
+    kept: bytes = await _KEEP_ANSWER.run(store, keys, order.id, answer)
+    return kept

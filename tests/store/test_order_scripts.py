@@ -18,6 +18,7 @@ from shared.atomic.order_operations import (
     end_cancel,
     fail_order,
     forget_order,
+    keep_answer,
     let_wait,
     open_order,
     pick_numbers,
@@ -418,6 +419,19 @@ async def test_the_place_of_an_order_that_failed_without_an_answer_can_be_taken_
     assert isinstance(await open_order(store, LATER, MINUTE_MS, REQUEST, FIELDS, ORDER), Attempt)
     third = LATER._replace(id="a-third")
     assert await open_order(store, third, MINUTE_MS, REQUEST, FIELDS, ORDER) == Known(LATER, None)
+
+
+async def test_the_first_answer_that_is_found_for_an_order_is_the_one_that_is_kept(store: Store) -> None:
+    attempt = await open_(store, request=REQUEST)
+    assert await keep_answer(store, attempt.order, REQUEST, b"first") == b"first"
+    assert await keep_answer(store, attempt.order, REQUEST, b"second") == b"first"
+    assert await open_order(store, LATER, MINUTE_MS, REQUEST, FIELDS) == Known(ORDER, b"first")
+
+
+async def test_no_answer_is_kept_for_an_order_that_the_key_does_not_stand_for(store: Store) -> None:
+    await open_(store, request=REQUEST)
+    assert await keep_answer(store, LATER, REQUEST, b"other") == b"other"
+    assert "answer" not in await idempotency_of(store)
 
 
 async def test_an_order_that_has_an_answer_keeps_its_place(store: Store) -> None:

@@ -30,6 +30,7 @@ from shared.atomic.order_operations import (
     end_cancel,
     fail_order,
     forget_order,
+    keep_answer,
     let_wait,
     pick_numbers,
     take_order,
@@ -235,6 +236,12 @@ async def do_end_cancel(store: Store) -> None:
 async def do_forget_order(store: Store) -> None:
     await open_(store)
     assert not await forget_order(store, ORDER)
+
+
+async def do_keep_answer(store: Store) -> None:
+    attempt = await open_(store, request=REQUEST)
+    assert await keep_answer(store, attempt.order, REQUEST, b"first") == b"first"
+    assert await keep_answer(store, attempt.order, REQUEST, b"second") == b"first"
 
 
 async def do_release_numbers(store: Store) -> None:
