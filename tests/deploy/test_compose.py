@@ -157,7 +157,7 @@ class TestStore:
             effective = {option: client.config_get(option)[option] for option in options}
             client.close()
         assert effective["appendonly"] == "yes"
-        assert effective["appendfsync"] == "everysec"
+        assert effective["appendfsync"] == "always"
         assert effective["maxmemory-policy"] == "noeviction"
         assert effective["save"] == ""
         assert int(effective["maxmemory"]) > 0
