@@ -187,7 +187,9 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[
     if isinstance(api_error, InternalError):
         logger.error("request %s: unhandled error", request_id, exc_info=error)
     elif isinstance(api_error, Unavailable):
-        logger.warning("request %s: the store is unavailable: %s", request_id, error)
+        logger.warning(
+            "request %s: the store is unavailable, or the outcome not known: %s", request_id, error
+        )
     return Response(
         failure_of(api_error, request_id),
         status_code=api_error.status,

@@ -10,7 +10,7 @@ from litestar.params import JSONBody, QueryParameter
 from msgspec import Meta, Struct
 
 from api.authentication import Connection, requires
-from api.envelope import Page, PageMeta, Success
+from api.envelope import Page, Success
 from api.errors import (
     Forbidden,
     IdempotencyKeyReused,
@@ -27,6 +27,7 @@ from api.errors import (
 from api.idempotency import replayed, request_key
 from api.json_body import PatchBody
 from api.number_resource import CampaignId, Label, NumberResource, UrlOrNothing, number_resource
+from api.paging import check_limit, page_meta
 from api.parameters import (
     UUID_PATTERN,
     CampaignFilter,
@@ -115,6 +116,7 @@ async def list_numbers(
 
     Pages neither skip nor repeat a number while others come and go: follow `meta.next_cursor`.
     """
+    check_limit(request)
     # An unescaped + arrives as a space, and no number has one.
     wanted = Filter(number_type, campaign_id and campaign_id.lower(), (search or "").replace(" ", "+"))
     page = await list_resources(
@@ -122,7 +124,7 @@ async def list_numbers(
     )
     return Page(
         data=[number_resource(resource) for resource in page.resources],
-        meta=PageMeta(page.total, limit, 0, None if page.next_cursor is None else str(page.next_cursor)),
+        meta=page_meta(page.total, limit, page.next_cursor),
     )
 
 
@@ -190,7 +192,7 @@ async def change_number(
 def _asks_to_return(connection: Connection) -> bool:
     # However often it is given: what a guard lets pass the handler must not take for true.
     values = connection.query_params.getall("return_to_carrier", [])
-    return any(value.lower() in ("true", "1") for value in values)
+    return any(value.lower() not in ("false", "0") for value in values)
 
 
 async def _may_return(connection: Connection, _: BaseRouteHandler) -> None:

@@ -12,7 +12,7 @@ from litestar.params import JSONBody
 from msgspec import Meta, Struct
 
 from api.authentication import requires
-from api.envelope import Page, PageMeta, Shortage, Success
+from api.envelope import Page, Shortage, Success
 from api.errors import (
     Forbidden,
     IdempotencyKeyReused,
@@ -33,6 +33,7 @@ from api.errors import (
 )
 from api.idempotency import answer_kept, keep, replayed, request_key
 from api.number_resource import CampaignId, Label, NumberResource, Url, number_resource, routing_of, time_of
+from api.paging import check_limit, page_meta
 from api.parameters import Cursor, IdempotencyKey, Limit, ResourceId
 from api.request_id import request_id_of
 from api.services import services_of
@@ -183,12 +184,13 @@ async def list_all_orders(
     request: Request[Any, Any, Any], cursor: Cursor = None, limit: Limit = 20
 ) -> Page[OrderView]:
     """List the organization's orders, bulk orders among them; they are kept for 90 days after their end."""
+    check_limit(request)
     page = await list_orders(
         services_of(request).store, request.auth.org_id, int(cursor) if cursor else None, limit
     )
     return Page(
         data=[order_view(order) for order in page.orders],
-        meta=PageMeta(page.total, limit, 0, None if page.next_cursor is None else str(page.next_cursor)),
+        meta=page_meta(page.total, limit, page.next_cursor),
     )
 
 

@@ -42,7 +42,7 @@ IdempotencyKey = Annotated[
     ),
 ]
 
-_MUST: Final = {
+MUST: Final = {
     "id": "must be a UUID",
     "cursor": "must be the next_cursor of a page before",
     "limit": "must be an integer from 1 to 100",
@@ -52,10 +52,11 @@ _MUST: Final = {
     "return_to_carrier": "must be true or false",
     "Idempotency-Key": "must be 1-255 printable ASCII characters",
 }
+"""Parameter → the phrase that says what it must be."""
 _SHOWN: Final = {"idempotency_key": "Idempotency-Key"}
 
 
 def failing_parameters(errors: Any) -> dict[str, str]:
     """Give the phrase of each parameter that Litestar refuses, from the `extra` of its error."""
     names = [str(error.get("key", "")) for error in errors]
-    return {(shown := _SHOWN.get(name, name)): _MUST.get(shown, "is not valid") for name in names}
+    return {(shown := _SHOWN.get(name, name)): MUST.get(shown, "is not valid") for name in names}

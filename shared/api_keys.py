@@ -119,6 +119,13 @@ async def list_api_keys(store: Store) -> list[ApiKey]:
     return sorted(keys, key=lambda key: (key.created_at, key.id))
 
 
+async def register_organizations(store: Store) -> None:
+    """Make known the organizations of all keys, also of those made before organizations were."""
+    organizations = {key.org_id for key in await list_api_keys(store)}
+    if organizations:
+        await store.execute("SADD", store_keys.ORGANIZATIONS, *organizations)
+
+
 async def revoke_api_key(store: Store, key_id: str) -> ApiKey:
     """Revoke a key and give its record; one that was revoked before stays as it was.
 

@@ -11,6 +11,11 @@ async def now(store: Store) -> datetime:
     return datetime.fromtimestamp(int(seconds), UTC).replace(microsecond=int(microseconds))
 
 
+def ms_of(seconds: float) -> int:
+    """Give a duration in whole milliseconds, as scripts take it."""
+    return int(seconds * 1000)
+
+
 async def now_ms(store: Store) -> int:
     """Give the store's time as Unix milliseconds; raises `StoreUnavailable`."""
     seconds, microseconds = await store.execute("TIME")

@@ -12,6 +12,8 @@ from msgspec import Meta, Struct
 _PREFIX = "NUMBERS_"
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Pace = Annotated[float, Meta(ge=0.1, le=86_400)]
+"""Seconds, and no busy loop."""
 Period = Annotated[float, Meta(ge=0, le=3_650 * 86_400)]
 """Seconds, up to ten years."""
 
@@ -39,10 +41,10 @@ class Settings(Struct, frozen=True):
     feed_lease_seconds: Annotated[float, Meta(ge=1, le=86_400)] = 15.0
     """How long a run that shows no sign of life keeps others from its carrier's feed."""
 
-    sweep_seconds: Seconds = 5.0
+    sweep_seconds: Pace = 5.0
     """How often the worker looks for work that is due, or that somebody died over."""
 
-    hold_seconds: Seconds = 15.0
+    hold_seconds: Pace = 15.0
     """How long an order may take: after that its holds are given back, and who repeats it takes it over."""
 
     quarantine_seconds: Period = 45 * 86_400.0

@@ -111,7 +111,7 @@ def resource(organization: str, resource_id: str) -> str:
 
 
 def released(organization: str) -> str:
-    """Sorted set, id of a released resource → when, Unix ms. No lifetime: trimmed by age at each release."""
+    """Sorted set, id of a released resource → when, Unix ms. No lifetime: trimmed by age at each."""
     return f"{{org:{organization}}}:released"
 
 

@@ -15,9 +15,11 @@ async def repeat(name: str, step: Callable[[], Awaitable[object]], pause_seconds
     while True:
         try:
             await step()
+            if is_away:
+                logger.info("%s: the store is back", name)
             is_away = False
         except StoreUnavailable as error:
-            # Once, not every time: the store says itself when it is back.
+            # Once, not every time.
             if not is_away:
                 logger.warning("%s: the store is unavailable: %s", name, error)
             is_away = True

@@ -12,6 +12,7 @@ from arq.connections import RedisSettings
 from arq.typing import WorkerCoroutine
 
 from shared import jobs, store_keys
+from shared.api_keys import register_organizations
 from shared.atomic.order_operations import OrderRef
 from shared.jobs import JobQueue
 from shared.orders.bulk import fill_waiting
@@ -60,6 +61,7 @@ async def start(ctx: dict[str, Any]) -> None:
     spool = Spool(_SPOOL_DIR)
     spool.make()
     await store.execute("SET", store_keys.SPOOL_DIR, str(_SPOOL_DIR))
+    await register_organizations(store)
     ctx["store"] = store
     ctx["spool"] = spool
     ctx["queue"] = JobQueue(_configured.redis_url, _configured.store_timeout_seconds)

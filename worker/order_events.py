@@ -59,7 +59,7 @@ class OrderEvents:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{token_hex(4)}"
         self._store = store
         self._settings = settings
-        self._take_over_after_ms = int(take_over_after_seconds * 1000)
+        self._take_over_after_ms = clock.ms_of(take_over_after_seconds)
         self._take_over_from: bytes = b"0-0"
         self._tidy_at = 0.0
 
@@ -83,7 +83,7 @@ class OrderEvents:
 
     async def tidy(self) -> None:
         """Drop entries that are old and done with, and consumers that are long dead."""
-        cutoff = id_at(await clock.now_ms(self._store) - int(self._settings.event_retention_seconds * 1000))
+        cutoff = id_at(await clock.now_ms(self._store) - clock.ms_of(self._settings.event_retention_seconds))
         # In this order: what is delivered in between is later than the last that was delivered before.
         groups, pending, consumers = await self._store.execute_many(
             [

@@ -50,7 +50,7 @@ async def trim_events(
     store: Store, settings: Settings, area_codes: Sequence[str], positions: Positions
 ) -> None:
     """Drop events older than is kept from the common stream and, if they are relayed, from area codes'."""
-    cutoff = id_at(await clock.now_ms(store) - int(settings.event_retention_seconds * 1000))
+    cutoff = id_at(await clock.now_ms(store) - clock.ms_of(settings.event_retention_seconds))
     oldest_kept = {
         store_keys.events(area_code): earlier(cutoff, positions[area_code.encode()])
         for area_code in area_codes

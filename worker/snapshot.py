@@ -95,15 +95,13 @@ def difference(
         for place, numbers in new.items()
     }
     withdraw = {area_code: numbers - in_new.get(area_code, empty) for area_code, numbers in possible.items()}
-    unchanged = sum(
-        numbers.intersection_cardinality(in_applied.get(area_code, empty))
-        for area_code, numbers in in_new.items()
-    )
+    kept = {area_code: numbers & in_applied.get(area_code, empty) for area_code, numbers in in_new.items()}
+    unchanged = sum(len(numbers - (again or {}).get(area_code, empty)) for area_code, numbers in kept.items())
     return Difference(
         stock={place: numbers for place, numbers in stock.items() if numbers},
         withdraw={area_code: numbers for area_code, numbers in withdraw.items() if numbers},
         added=sum(map(len, in_new.values())) - unchanged,
-        removed=sum(map(len, in_applied.values())) - unchanged,
+        removed=sum(map(len, in_applied.values())) - sum(map(len, kept.values())),
         unchanged=unchanged,
     )
 

@@ -67,9 +67,17 @@ class Late(NamedTuple):
 
 
 def read_record(text: bytes) -> Unavailable:
-    """Read a value of `store_keys.unavailable`."""
+    """Read a value of `store_keys.unavailable`; raises `ValueError` when it is malformed."""
     state, attributes, attempt, order, organization = text.decode().split(" ")
     return Unavailable(NumberState(state), int(attributes), int(attempt), order, organization)
+
+
+def parse_record(text: bytes | None) -> Unavailable | None:
+    """Read a value of `store_keys.unavailable`; None when there is none, or it is malformed."""
+    try:
+        return None if text is None else read_record(text)
+    except ValueError:
+        return None
 
 
 async def search_area(

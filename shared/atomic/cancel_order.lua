@@ -17,7 +17,8 @@
 --         5 how long after its completion an order can be cancelled, ms
 --         6 quarantine of its numbers, ms
 --         7 how long the order is kept, ms
---         8... the ids of the resources
+--         8 how long an id stays known as released, ms
+--         9... the ids of the resources
 -- RETURNS list: 'cancelling', 'cancelled' or 'not_cancellable', then field, value, ... of the record; or 'changed'
 --         when the status is not the one in which the resources were looked up; or 'reused'; a repeated
 --         request gets 'again' and the first list
@@ -26,7 +27,8 @@
 local order, numbers, owned, released, departures, due, waiting, idempotency =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local id, seen, fingerprint, lifetime = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local window_ms, quarantine_ms, keep_ms = tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
+local window_ms, quarantine_ms, keep_ms, known_ms =
+  tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
 -- include clock
 -- include request
 -- include departure
@@ -49,12 +51,13 @@ end
 if status == 'complete' and now_ms - ended_ms <= window_ms then
   become('cancelling')
   redis.call('ZADD', due, now_ms, id)
+  redis.call('ZREMRANGEBYSCORE', released, '-inf', now_ms - known_ms)
   local keys = { numbers = numbers, owned = owned, released = released, departures = departures, due = due }
   local resources, ids = {}, {}
   for i = 9, #KEYS do
     if redis.call('HGET', KEYS[i], 'order_id') == id then
       resources[#resources + 1] = KEYS[i]
-      ids[#ids + 1] = ARGV[i - 1]
+      ids[#ids + 1] = ARGV[i]
     end
   end
   depart(keys, resources, ids, 'quarantined ' .. quarantine_ms .. ' cancel', now_ms, now_ms)

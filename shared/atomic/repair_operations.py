@@ -4,31 +4,19 @@ Whatever mends looks again whether there is still something to mend, so that a r
 twice.
 """
 
-import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from shared import store_keys
 from shared.atomic.order_operations import ORDER_KEPT_MS, OrderRef
 from shared.atomic.script import Script
 from shared.store import Store
 
-_READ_AT_ONCE = 200
-"""Hashes that one command reads: some tenths of a millisecond; with 500 it took 2 ms."""
-
-_READ_FIELDS = Script("read_fields")
 _UNLIST = Script("unlist")
 _MEND_TIMERS = Script("mend_timers")
 _REASSIGN = Script("reassign")
 _INDEX_RESOURCE = Script("index_resource")
 _MEND_ORDER = Script("mend_order")
 _MEND_DEPARTURES = Script("mend_departures")
-
-
-async def read_fields(store: Store, keys: Sequence[str], *fields: str) -> list[list[bytes | None]]:
-    """Read fields of hashes that are all one organization's: one command costs as much as two hashes do."""
-    parts = [keys[begin : begin + _READ_AT_ONCE] for begin in range(0, len(keys), _READ_AT_ONCE)]
-    replies = await asyncio.gather(*(_READ_FIELDS.run(store, list(part), *fields) for part in parts))
-    return [record for reply in replies for record in reply]
 
 
 async def unlist(store: Store, area_code: str, numbers: Iterable[str]) -> int:

@@ -1,5 +1,6 @@
 """An organization's numbers: the typed wrappers of their scripts; each is its script's only caller."""
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,10 @@ _CANCEL_ORDER = Script("cancel_order")
 _RELEASE_NUMBERS = Script("release_numbers")
 _END_DEPARTURES = Script("end_departures")
 _PATCH_NUMBER = Script("patch_number")
+_READ_FIELDS = Script("read_fields")
+
+_READ_AT_ONCE = 200
+"""Hashes that one command reads: some tenths of a millisecond; with 500 it took 2 ms."""
 
 
 class Cancelled(NamedTuple):
@@ -84,6 +89,7 @@ async def cancel_order(
         window_ms,
         quarantine_ms,
         ORDER_KEPT_MS,
+        store_keys.RELEASED_SECONDS * 1000,
         *resource_ids,
     )
     (tag, *values), is_repeated = first_reply(reply)
@@ -156,6 +162,13 @@ async def patch_number(
     )
     (tag, *values), is_repeated = first_reply(reply)
     return None if tag == b"unknown" else Patched(_record(values), is_repeated)
+
+
+async def read_fields(store: Store, keys: Sequence[str], *fields: str) -> list[list[bytes | None]]:
+    """Read fields of hashes that are all one organization's: one command costs as much as two hashes do."""
+    parts = [keys[begin : begin + _READ_AT_ONCE] for begin in range(0, len(keys), _READ_AT_ONCE)]
+    replies = await asyncio.gather(*(_READ_FIELDS.run(store, list(part), *fields) for part in parts))
+    return [record for reply in replies for record in reply]
 
 
 def _resource_indexes(organization: str) -> list[str]:

@@ -7,7 +7,7 @@
 --         4 {npa}:returned, sorted set, number -> when a feed may list it anew, ms
 --         5 {npa}:events, stream
 -- ARGV    1 order
---         2 target: available, quarantined or returned
+--         2 target: quarantined (available at once when that takes no time) or returned
 --         3 quarantine, ms
 --         4 cause
 --         5... numbers, E.164

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from shared import store_keys
-from shared.atomic.area_operations import NumberState, Unavailable, read_record
+from shared.atomic.area_operations import NumberState, Unavailable, parse_record
 from shared.atomic.order_operations import OrderRef
 from shared.audit.look import Look, Progress, absent
 from shared.audit.violations import Kind, Violation, when
@@ -103,16 +103,6 @@ async def examine_numbers(look: Look, area_code: str, numbers: Sequence[str]) ->
         ):
             claims.append((known, record))
     return violations + await _examine_claims(look, area_code, claims)
-
-
-def parse_record(text: bytes | None) -> Unavailable | None:
-    """Read a value of `store_keys.unavailable`; None when there is none, or it is malformed."""
-    if text is None:
-        return None
-    try:
-        return read_record(text)
-    except ValueError:
-        return None
 
 
 async def _without_record(store: Store, area_code: str) -> AsyncIterator[list[str]]:

@@ -32,7 +32,7 @@ class Look(NamedTuple):
 async def begin_look(store: Store, settings: Settings) -> Look:
     """Begin to look now; raises `StoreUnavailable`."""
     patience_seconds = settings.hold_seconds + 2 * settings.sweep_seconds
-    return Look(store, await clock.now_ms(store), int(patience_seconds * 1000))
+    return Look(store, await clock.now_ms(store), clock.ms_of(patience_seconds))
 
 
 async def absent(store: Store, command: str, key: str, names: Sequence[str]) -> list[str]:

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 
 from shared import store_keys
 from shared.atomic.order_operations import OrderRef
-from shared.atomic.repair_operations import read_fields
+from shared.atomic.resource_operations import read_fields
 from shared.audit.look import Look, Progress, absent
 from shared.audit.violations import Kind, Violation, when
 from shared.chunks import walk_hash, walk_sorted_set
-from shared.orders.records import OrderStatus
+from shared.orders.records import OrderStatus, order_of
 
 ORDER_KINDS = frozenset(
     {
@@ -28,7 +28,18 @@ DEPARTURE_KINDS = frozenset(
 
 _STATUSES = frozenset(OrderStatus)
 _DEPARTURE_PARTS = 4
-_FIELDS = ("status", "quantity", "deadline_ms", "created_ms")
+_FIELDS = (
+    "status",
+    "quantity",
+    "deadline_ms",
+    "created_ms",
+    "updated_ms",
+    "attempt",
+    "numbers",
+    "number_type",
+    "pattern",
+    "wait_ms",
+)
 
 
 async def walk_orders(
@@ -88,7 +99,7 @@ async def examine_orders(
 def _inspect(
     look: Look, fields: list[str | None], places: list[float | None]
 ) -> Iterator[tuple[Kind, str, bool]]:
-    status, quantity, deadline_ms, _ = fields
+    status, quantity, deadline_ms, *_ = fields
     listed, due_ms, waits_since = places
     if status not in _STATUSES:
         if any(field is not None for field in fields):
@@ -97,6 +108,9 @@ def _inspect(
             indexes = zip(("listed", "due", "waiting"), places, strict=True)
             names = " and ".join(name for name, place in indexes if place is not None)
             yield Kind.ORDER_WITHOUT_RECORD, f"{names}, and there is no such order", True
+        return
+    if not _can_be_read(fields):
+        yield Kind.MALFORMED_ORDER, "it cannot be read", False
         return
     if listed is None:
         yield Kind.ORDER_NOT_LISTED, "not in the list of the organization's orders", True
@@ -109,6 +123,18 @@ def _inspect(
         yield Kind.STRAY_WAITING, f"among the orders that wait, and it is {status}", True
     if is_open_bulk and deadline_ms == "0" and waits_since is None:
         yield Kind.MISSING_WAITING, "in nobody's hand, and not among the orders that wait", True
+
+
+def _can_be_read(fields: list[str | None]) -> bool:
+    """Tell whether all that reads orders can read this one."""
+    record = zip(_FIELDS, fields, strict=True)
+    try:
+        order_of(
+            OrderRef("", ""), {name.encode(): value.encode() for name, value in record if value is not None}
+        )
+    except (KeyError, ValueError):
+        return False
+    return True
 
 
 async def examine_departures(look: Look, organization: str, numbers: Sequence[str]) -> list[Violation]:

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from shared import store_keys
-from shared.atomic.area_operations import NumberState, Unavailable
-from shared.atomic.repair_operations import read_fields
-from shared.audit.areas import parse_record
+from shared.atomic.area_operations import NumberState, Unavailable, parse_record
+from shared.atomic.resource_operations import read_fields
 from shared.audit.look import Look, Progress, absent
 from shared.audit.violations import Kind, Violation
 from shared.chunks import walk_hash, walk_sorted_set

@@ -18,6 +18,7 @@ from shared.atomic.repair_operations import (
 )
 from shared.audit.run import look_again
 from shared.audit.violations import Kind, Violation
+from shared.clock import ms_of
 from shared.orders.departures import move, read_departures
 from shared.orders.sweep import settle_numbers, settle_order
 from shared.settings import Settings
@@ -112,7 +113,7 @@ async def _do_departure(where: _Where) -> bool:
 
 
 async def _mend_timer(where: _Where) -> bool:
-    hold_ms, quarantine_ms = _ms(where.settings.hold_seconds), _ms(where.settings.quarantine_seconds)
+    hold_ms, quarantine_ms = ms_of(where.settings.hold_seconds), ms_of(where.settings.quarantine_seconds)
     return bool(await mend_timers(where.store, where.area_code, hold_ms, quarantine_ms, [where.number]))
 
 
@@ -143,12 +144,8 @@ async def _assign(where: _Where) -> bool:
 async def _quarantine(where: _Where) -> bool:
     # The area code cannot ask the organization, and need not: a resource is made once, by its order's commit,
     # and that is over for an assigned number and for a complete order.
-    destination = Destination(NumberState.QUARANTINED, _ms(where.settings.quarantine_seconds), "repair")
+    destination = Destination(NumberState.QUARANTINED, ms_of(where.settings.quarantine_seconds), "repair")
     return bool(await take_back(where.store, where.area_code, where.order.id, destination, [where.number]))
-
-
-def _ms(seconds: float) -> int:
-    return int(seconds * 1000)
 
 
 _SWEPT = "what was due was looked at, as the worker's sweep does"

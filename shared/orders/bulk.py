@@ -1,5 +1,6 @@
 """Bulk orders: so many numbers of the service's choice, filled all at once, now or when there is stock."""
 
+import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,8 +17,10 @@ from shared.atomic.order_operations import (
     take_order,
 )
 from shared.atomic.requests import RequestKey
+from shared.clock import ms_of
 from shared.orders.holds import give_back_all, hold_all
 from shared.orders.placing import (
+    AnotherDecides,
     Answer,
     OutcomeUnknown,
     Placed,
@@ -31,6 +34,8 @@ from shared.search.area_stock import AreaStock
 from shared.search.walk import Query, search
 from shared.settings import Settings
 from shared.store import Store, StoreUnavailable, with_scores
+
+logger = logging.getLogger(__name__)
 
 _MOST_PICKS = 4
 """Times that numbers which others took meanwhile are replaced, before the order waits for a quieter hour."""
@@ -60,7 +65,7 @@ async def place_bulk_order(
     Raises:
         InProgress, RequestKeyReused, OutcomeUnknown: as `place_order`.
     """
-    wait_ms = int(settings.bulk_wait_seconds * 1000)
+    wait_ms = ms_of(settings.bulk_wait_seconds)
     fields = fields_of((), asked.routing, asked.wish, wait_ms)
     try:
         begun = await begin_order(store, order, hold_ms_of(settings), asked.request, fields)
@@ -68,7 +73,7 @@ async def place_bulk_order(
             return begun
         order = begun.order
         _, answer = await fill(store, stock, settings, begun, asked)
-    except StoreUnavailable as error:
+    except (StoreUnavailable, AnotherDecides) as error:
         raise OutcomeUnknown(order, str(error)) from error
     return Answer(answer, order, is_repeated=False)
 
@@ -79,7 +84,8 @@ async def fill(
     """Hold as many numbers as are wished for and commit them, or let the order wait; and the answer to it.
 
     Raises:
-        StoreUnavailable: the store did not answer, or a later attempt decides.
+        AnotherDecides: it was ended, or taken over, by somebody else.
+        StoreUnavailable: the store did not answer.
     """
     wish, routing, request, render = asked
     query = Query(wish.area_code, wish.number_type, wish.pattern, wish.quantity)
@@ -94,11 +100,11 @@ async def fill(
             break
         renewed = await pick_numbers(store, attempt, hold_ms_of(settings), picks)
         if renewed is None:
-            raise StoreUnavailable("somebody else has taken the order over")
+            raise AnotherDecides("somebody else has taken it over")
         attempt = renewed
         holding = await hold_all(store, attempt, picks)
         if holding.is_late:
-            raise StoreUnavailable("it took too long")
+            raise AnotherDecides("it took too long")
         if not holding.unavailable:
             placed = Placed(attempt.order, new_resources(attempt, routing, holding, tuple(picks)))
             answer = render(placed)
@@ -109,7 +115,7 @@ async def fill(
     waiting = Waiting(attempt.order)
     answer = render(waiting)
     if not await let_wait(store, attempt, request, answer):
-        raise StoreUnavailable("somebody else has taken the order over")
+        raise AnotherDecides("somebody else has taken it over")
     await give_back_all(store, attempt, "refused", picks)
     return waiting, answer
 
@@ -128,20 +134,36 @@ async def fill_waiting(store: Store, stock: AreaStock, settings: Settings) -> in
     filled = 0
     found: dict[Wish, int] = {}
     for ref in await _waiting(store):
-        order = await read_order(store, ref)
-        if order is None or order.wish is None or order.status is not OrderStatus.PENDING:
-            continue
-        wish = order.wish
-        # Nothing is written for an order that cannot be filled, and one search serves all that ask alike.
-        alike = msgspec.structs.replace(wish, quantity=0)
-        if found.get(alike, wish.quantity) < wish.quantity:
-            continue
-        query = Query(wish.area_code, wish.number_type, wish.pattern, wish.quantity)
-        found[alike] = len(await search(store, stock, query))
-        if found[alike] == wish.quantity:
-            filled += await _try_waiting(store, stock, settings, order, wish)
-            del found[alike]
+        try:
+            filled += await _fill_one(store, stock, settings, ref, found)
+        except StoreUnavailable:
+            raise
+        except AnotherDecides as error:
+            logger.info("bulk order %s of %s: %s", ref.id, ref.organization, error)
+        except Exception:
+            # One order that cannot be read keeps none of the others waiting.
+            logger.exception("bulk order %s of %s cannot be filled", ref.id, ref.organization)
     return filled
+
+
+async def _fill_one(
+    store: Store, stock: AreaStock, settings: Settings, ref: OrderRef, found: dict[Wish, int]
+) -> bool:
+    """Fill a waiting order if there is enough; `found` remembers how many match a wish."""
+    order = await read_order(store, ref)
+    if order is None or order.wish is None or order.status is not OrderStatus.PENDING:
+        return False
+    wish = order.wish
+    # Nothing is written for an order that cannot be filled, and one search serves all that ask alike.
+    alike = msgspec.structs.replace(wish, quantity=0)
+    if found.get(alike, wish.quantity) < wish.quantity:
+        return False
+    query = Query(wish.area_code, wish.number_type, wish.pattern, wish.quantity)
+    found[alike] = len(await search(store, stock, query))
+    if found[alike] < wish.quantity:
+        return False
+    del found[alike]
+    return await _try_waiting(store, stock, settings, order, wish)
 
 
 async def _try_waiting(store: Store, stock: AreaStock, settings: Settings, order: Order, wish: Wish) -> bool:

@@ -23,6 +23,7 @@ from shared.atomic.resource_operations import (
     end_departures,
     release_numbers,
 )
+from shared.clock import ms_of
 from shared.orders.holds import by_area
 from shared.orders.records import find_owned, read_order
 from shared.settings import Settings
@@ -52,8 +53,8 @@ async def cancel(
             order,
             record.status,
             request,
-            _ms(settings.cancel_window_seconds),
-            _ms(settings.cancel_quarantine_seconds),
+            ms_of(settings.cancel_window_seconds),
+            ms_of(settings.cancel_quarantine_seconds),
             await find_owned(store, order.organization, record.numbers),
         )
         if not isinstance(result, Changed):
@@ -97,10 +98,10 @@ async def release(
         resource_ids,
         Destination(
             NumberState.RETURNED if to_carrier else NumberState.QUARANTINED,
-            _ms(settings.quarantine_seconds),
+            ms_of(settings.quarantine_seconds),
             "return_to_carrier" if to_carrier else "release",
         ),
-        _ms(settings.hold_seconds),
+        ms_of(settings.hold_seconds),
         request,
         keep_only_a_release=keep_only_a_release,
     )
@@ -136,7 +137,3 @@ async def _move_alike(store: Store, departure: str, numbers: list[str]) -> None:
             for area_code, group in by_area(numbers)
         )
     )
-
-
-def _ms(seconds: float) -> int:
-    return int(seconds * 1000)

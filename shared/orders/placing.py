@@ -28,6 +28,7 @@ from shared.atomic.order_operations import (
     take_order,
 )
 from shared.atomic.requests import RequestKey
+from shared.clock import ms_of
 from shared.orders.holds import (
     Holding,
     confirm_all,
@@ -79,7 +80,11 @@ class InProgress(Exception):
         self.for_ms = for_ms
 
 
-class OutcomeUnknown(StoreUnavailable):
+class AnotherDecides(Exception):
+    """It took too long: a later attempt, or whoever ended the order, decides what becomes of it."""
+
+
+class OutcomeUnknown(Exception):
     """The order was begun; what becomes of it is not known yet."""
 
     def __init__(self, order: OrderRef, reason: str) -> None:
@@ -112,7 +117,7 @@ async def place_order(
         if isinstance(begun, Answer):
             return begun
         if isinstance(begun, Ended):
-            raise StoreUnavailable(f"the order is {begun.status}, and its answer was not kept")
+            raise OutcomeUnknown(begun.order, f"it is {begun.status}, and its answer was not kept")
         order = begun.order
         holding = await hold_all(store, begun, numbers)
         if holding.is_late or holding.unavailable:
@@ -120,7 +125,7 @@ async def place_order(
         resources = new_resources(begun, routing, holding, numbers)
         answer = render(Placed(order, resources))
         await complete(store, begun, request, answer, routing, resources)
-    except StoreUnavailable as error:
+    except (StoreUnavailable, AnotherDecides) as error:
         raise OutcomeUnknown(order, str(error)) from error
     return Answer(answer, order, is_repeated=False)
 
@@ -136,7 +141,8 @@ async def complete(
     """Commit an order that holds all its numbers, and confirm them.
 
     Raises:
-        StoreUnavailable: whether it is complete is not known, or it was ended by somebody else.
+        AnotherDecides: it was ended, or taken over, by somebody else.
+        StoreUnavailable: whether it is complete is not known.
     """
     new = [NewResource(resource.number, resource.id, resource.features) for resource in resources]
     numbers = [resource.number for resource in resources]
@@ -146,7 +152,7 @@ async def complete(
         return
     if status in (OrderStatus.FAILED, OrderStatus.CANCELLED):
         await give_back_all(store, attempt, status, numbers)
-    raise StoreUnavailable(f"the order took too long, and is {status}")
+    raise AnotherDecides(f"it took too long, and is {status}")
 
 
 async def begin_order(
@@ -159,7 +165,8 @@ async def begin_order(
     order that went on without its request and was committed.
 
     Raises:
-        InProgress, RequestKeyReused, StoreUnavailable: as `place_order`.
+        InProgress, RequestKeyReused, OutcomeUnknown: as `place_order`.
+        StoreUnavailable: the order was perhaps not even opened.
     """
     failed: OrderRef | None = None
     committed: Ended | None = None
@@ -169,20 +176,23 @@ async def begin_order(
             return opened
         if opened.answer is not None:
             return Answer(opened.answer, opened.order, is_repeated=True)
-        taken = await take_order(store, opened.order, hold_ms)
-        if isinstance(taken, Busy):
-            raise InProgress(taken.for_ms)
-        if isinstance(taken, Attempt):
-            return taken
-        if taken.status in _COMMITTED:
-            # With an answer, unless the commit was another's than a request's: the next look tells.
-            committed = taken
-        else:
-            failed = taken.order
-            await _give_back_failed(store, failed)
+        try:
+            taken = await take_order(store, opened.order, hold_ms)
+            if isinstance(taken, Busy):
+                raise InProgress(taken.for_ms)
+            if isinstance(taken, Attempt):
+                return taken
+            if taken.status in _COMMITTED:
+                # With an answer, unless the commit was another's than a request's: the next look tells.
+                committed = taken
+            else:
+                failed = taken.order
+                await _give_back_failed(store, failed)
+        except StoreUnavailable as error:
+            raise OutcomeUnknown(opened.order, str(error)) from error
     if committed is not None:
         return committed
-    raise StoreUnavailable("the order that the request stands for changes faster than it can be read")
+    raise OutcomeUnknown(opened.order, "it changes faster than it can be read")
 
 
 async def _give_back_failed(store: Store, ref: OrderRef) -> None:
@@ -208,7 +218,7 @@ async def _refuse(
         # All of them, for an attempt before this one may hold what this one could not.
         await give_back_all(store, attempt, "refused", numbers)
     if status != OrderStatus.FAILED or holding.is_late:
-        raise OutcomeUnknown(attempt.order, f"it took too long, and is {status}")
+        raise AnotherDecides(f"it took too long, and is {status}")
     return Answer(answer, attempt.order, is_repeated=False)
 
 
@@ -232,7 +242,7 @@ def new_resources(
 
 def hold_ms_of(settings: Settings) -> int:
     """Give how long an attempt may take, in ms."""
-    return int(settings.hold_seconds * 1000)
+    return ms_of(settings.hold_seconds)
 
 
 def new_id() -> str:

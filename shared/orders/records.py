@@ -48,8 +48,6 @@ class Order(Struct, frozen=True):
     wish: Wish | None
     """None for an order of named numbers."""
     wait_until_ms: int
-    reason: str | None
-    """Why it failed."""
 
 
 def fields_of(
@@ -141,7 +139,6 @@ def order_of(ref: OrderRef, record: dict[bytes, bytes]) -> Order | None:
         ),
         wish=_wish_of(fields),
         wait_until_ms=int(fields["created_ms"]) + int(fields.get("wait_ms", 0)),
-        reason=fields.get("reason"),
     )
 
 

@@ -4,6 +4,7 @@ from msgspec import Struct
 
 from shared import store_keys
 from shared.atomic.order_operations import Routing
+from shared.atomic.resource_operations import read_fields
 from shared.phone_number import NumberType, number_type_of
 from shared.store import Store, with_scores
 
@@ -107,14 +108,10 @@ async def _of_campaign(
     if campaign_id is None or not places:
         return places
     ids = await store.execute("HMGET", store_keys.owned(organization), *(number for number, _ in places))
-    campaigns = await store.execute_many(
-        [
-            ("HGET", store_keys.resource(organization, (resource_id or b"").decode()), "campaign_id")
-            for resource_id in ids
-        ]
-    )
+    keys = [store_keys.resource(organization, (resource_id or b"").decode()) for resource_id in ids]
+    campaigns = await read_fields(store, keys, "campaign_id")
     wanted = campaign_id.encode()
-    return [place for place, campaign in zip(places, campaigns, strict=True) if campaign == wanted]
+    return [place for place, [campaign] in zip(places, campaigns, strict=True) if campaign == wanted]
 
 
 async def _read_all(store: Store, organization: str, numbers: list[bytes]) -> list[Resource]:

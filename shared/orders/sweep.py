@@ -18,7 +18,7 @@ from shared.atomic.area_operations import (
     Unavailable,
     confirm,
     give_back,
-    read_record,
+    parse_record,
     restock,
 )
 from shared.atomic.order_operations import (
@@ -32,7 +32,7 @@ from shared.atomic.order_operations import (
 from shared.orders.departures import finish_cancel, move, read_departures
 from shared.orders.holds import give_back_all
 from shared.orders.placing import hold_ms_of
-from shared.orders.records import Order, OrderStatus, read_order, read_orders
+from shared.orders.records import Order, OrderStatus, read_order
 from shared.settings import Settings
 from shared.store import Store, StoreUnavailable
 
@@ -61,7 +61,7 @@ async def _sweep_organizations(store: Store, settings: Settings, now_ms: int) ->
     organizations = [name.decode() for name in await store.execute("SMEMBERS", store_keys.ORGANIZATIONS)]
     lists = await _due(store, [store_keys.due(name) for name in organizations], now_ms)
     await _each(
-        _settle_organization(store, settings, organization, members)
+        (f"due work of {organization}", _settle_organization(store, settings, organization, members))
         for organization, members in zip(organizations, lists, strict=True)
         if members
     )
@@ -75,7 +75,7 @@ async def _settle_organization(
     if numbers:
         await move(store, organization, await read_departures(store, organization, numbers))
     refs = [OrderRef(organization, member) for member in members if not member.startswith("+")]
-    await _each(settle_order(store, ref, settings) for ref in refs)
+    await _each((f"order {ref.id} of {organization}", settle_order(store, ref, settings)) for ref in refs)
 
 
 async def settle_order(store: Store, ref: OrderRef, settings: Settings) -> None:
@@ -105,7 +105,10 @@ async def _sweep_areas(store: Store, now_ms: int) -> int:
     area_codes = [area.decode() for area in await store.execute("SMEMBERS", store_keys.AREAS)]
     lists = await _due(store, [store_keys.timers(area) for area in area_codes], now_ms)
     await _each(
-        settle_numbers(store, area_code, numbers[begin : begin + _NUMBERS_PER_CALL])
+        (
+            f"timers of {area_code}",
+            settle_numbers(store, area_code, numbers[begin : begin + _NUMBERS_PER_CALL]),
+        )
         for area_code, numbers in zip(area_codes, lists, strict=True)
         for begin in range(0, len(numbers), _NUMBERS_PER_CALL)
     )
@@ -115,7 +118,11 @@ async def _sweep_areas(store: Store, now_ms: int) -> int:
 async def settle_numbers(store: Store, area_code: str, numbers: list[str]) -> None:
     """Do what is due for numbers of an area code whose timers have run out."""
     texts = await store.execute("HMGET", store_keys.unavailable(area_code), *numbers)
-    records = {number: read_record(text) for number, text in zip(numbers, texts, strict=True) if text}
+    records = {
+        number: record
+        for number, text in zip(numbers, texts, strict=True)
+        if (record := parse_record(text)) is not None
+    }
     quarantined = [number for number, record in records.items() if record.state is NumberState.QUARANTINED]
     if quarantined:
         await restock(store, area_code, quarantined)
@@ -123,17 +130,18 @@ async def settle_numbers(store: Store, area_code: str, numbers: list[str]) -> No
     for number, record in records.items():
         if record.state is NumberState.HELD:
             held[OrderRef(record.organization, record.order)][number] = record
-    orders = await read_orders(store, list(held))
     await _each(
-        _settle_holds(store, area_code, ref, order, holds)
-        for (ref, holds), order in zip(held.items(), orders, strict=True)
+        (
+            f"numbers of {area_code} held by order {ref.id} of {ref.organization}",
+            _settle_holds(store, area_code, ref, holds),
+        )
+        for ref, holds in held.items()
     )
 
 
-async def _settle_holds(
-    store: Store, area_code: str, ref: OrderRef, order: Order | None, holds: dict[str, Unavailable]
-) -> None:
+async def _settle_holds(store: Store, area_code: str, ref: OrderRef, holds: dict[str, Unavailable]) -> None:
     """Ask the organization what has become of the order that holds numbers for too long."""
+    order = await read_order(store, ref)
     if order is not None and order.status is OrderStatus.PENDING and order.deadline_ms:
         # Whoever has it in hand decides, or the sweep of its organization.
         return
@@ -141,9 +149,10 @@ async def _settle_holds(
     ours = [number for number in holds if number in committed]
     if ours:
         await confirm(store, area_code, ref.id, ours)
-    for number, record in holds.items():
-        if number not in committed:
-            await give_back(store, area_code, ref.id, record.attempt, "expired", [number])
+    for attempt in {record.attempt for record in holds.values()}:
+        others = [n for n, record in holds.items() if record.attempt == attempt and n not in committed]
+        if others:
+            await give_back(store, area_code, ref.id, attempt, "expired", others)
 
 
 async def _due(store: Store, keys: list[str], now_ms: int) -> list[list[str]]:
@@ -154,10 +163,14 @@ async def _due(store: Store, keys: list[str], now_ms: int) -> list[list[str]]:
     return [[member.decode() for member in members] for members in lists]
 
 
-async def _each(steps: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Do all steps; one that fails keeps none of the others from being done."""
-    for result in await asyncio.gather(*steps, return_exceptions=True):
+async def _each(steps: Iterable[tuple[str, Coroutine[Any, Any, None]]]) -> None:
+    """Do all steps, each with what it is about; one that fails keeps none of the others from being done."""
+    names, work = zip(*named, strict=True) if (named := list(steps)) else ((), ())
+    away: StoreUnavailable | None = None
+    for name, result in zip(names, await asyncio.gather(*work, return_exceptions=True), strict=True):
         if isinstance(result, StoreUnavailable):
-            raise result
-        if isinstance(result, Exception):
-            logger.error("the sweep could not do a step", exc_info=result)
+            away = result
+        elif isinstance(result, Exception):
+            logger.error("the sweep could not look after %s", name, exc_info=result)
+    if away is not None:
+        raise away

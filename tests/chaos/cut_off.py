@@ -25,7 +25,15 @@ from shared.atomic.resource_operations import Cancelled
 from shared.atomic.script import source_of
 from shared.orders.bulk import BulkRequest, Waiting, fill_waiting, place_bulk_order
 from shared.orders.departures import cancel, finish_cancel, release
-from shared.orders.placing import Answer, InProgress, Placed, Refused, hold_ms_of, place_order
+from shared.orders.placing import (
+    Answer,
+    InProgress,
+    OutcomeUnknown,
+    Placed,
+    Refused,
+    hold_ms_of,
+    place_order,
+)
 from shared.orders.records import Wish
 from shared.orders.sweep import sweep
 from shared.search.area_stock import AreaStock
@@ -108,7 +116,7 @@ async def run_saga(store: Store, saga: str) -> str:
     """Run one and tell how it ended, as the API would tell its caller; `unknown` is a 503."""
     try:
         return await _run(store, saga)
-    except StoreUnavailable as error:
+    except (StoreUnavailable, OutcomeUnknown) as error:
         return f"unknown: {error}"
     except InProgress:
         return "in progress"

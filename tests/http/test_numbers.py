@@ -154,6 +154,11 @@ def test_pages_neither_skip_nor_repeat_while_numbers_come_and_go(
     assert totals == [9, 10]
 
 
+@pytest.mark.parametrize("limit", ["5.0", "1e1", "+5", " 5", "\N{ARABIC-INDIC DIGIT FIVE}", "101", "-1", ""])
+def test_a_limit_that_is_no_integer_from_1_to_100_is_422(lister: Organization, limit: str) -> None:
+    assert_invalid(lister.page(limit=limit), limit="must be an integer from 1 to 100")
+
+
 @pytest.mark.parametrize("limit", [1, 3, 100])
 def test_pages_of_any_size_together_are_the_list(lister: Organization, limit: int) -> None:
     everything, _ = paged(lister.page())

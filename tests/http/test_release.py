@@ -245,7 +245,8 @@ def test_a_bad_id_keeps_the_others_from_being_released(
 
 
 @pytest.mark.parametrize(
-    "query", ["return_to_carrier=true", "return_to_carrier=false&return_to_carrier=true"]
+    "query",
+    ["return_to_carrier=true", "return_to_carrier=yes", "return_to_carrier=false&return_to_carrier=true"],
 )
 @pytest.mark.parametrize("body", [b"{", b'{"ids": []}', b""])
 def test_back_to_the_carrier_in_a_list_is_403_for_everybody_before_the_body_is_looked_at(

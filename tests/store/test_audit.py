@@ -234,6 +234,10 @@ async def break_malformed_order(world: World) -> None:
     await world.do("HSET", OrderRef(ACME, world.order).key, "status", "shipped")
 
 
+async def break_malformed_order_without_a_time(world: World) -> None:
+    await world.do("HDEL", OrderRef(ACME, world.order).key, "created_ms")
+
+
 async def break_order_not_listed(world: World) -> None:
     await world.do("ZREM", store_keys.orders(ACME), world.order)
 
@@ -299,6 +303,7 @@ FOR_A_PERSON = {
     "index_without_resource_of_a_number_in_use",
     "resource_not_indexed_beside_another_one",
     "malformed_order",
+    "malformed_order_without_a_time",
     "malformed_departure",
 }
 

@@ -40,7 +40,6 @@ from shared.atomic.repair_operations import (
     mend_departures,
     mend_order,
     mend_timers,
-    read_fields,
     reassign,
     unlist,
 )
@@ -50,6 +49,7 @@ from shared.atomic.resource_operations import (
     cancel_order,
     end_departures,
     patch_number,
+    read_fields,
     release_numbers,
 )
 from shared.atomic.script import Script, source_of
