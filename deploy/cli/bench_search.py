@@ -21,6 +21,8 @@ _PATTERN_LENGTHS = range(1, 8)
 _ROUNDS = 10
 """Reads and searches take turns, so that a machine that changes its speed changes both."""
 _LOAD_CHUNK = 1_000
+_COMMANDS = ("zrange", "zmscore", "evalsha", "eval")
+"""Those that a search sends; its script uses none of them."""
 
 
 class SearchFigures(Struct):
@@ -44,19 +46,29 @@ class Measured(Struct):
     """All that was measured in one run."""
 
     searches: list[SearchFigures]
-    script_calls: int
-    slow_script_calls: int
+    commands: int
+    slow_commands: int
     """Those over `SLOW_MICROSECONDS`."""
+
+
+def spread(count: int, draw: random.Random) -> list[int]:
+    """Give so many local numbers at random."""
+    return draw.sample(range(LOWEST_LOCAL, LOCAL_NUMBERS), count)
+
+
+def in_blocks(count: int, draw: random.Random) -> list[int]:
+    """Give so many local numbers, in thousands, that fill random thousands blocks."""
+    every_head = range(LOWEST_LOCAL, LOCAL_NUMBERS, _BLOCK_NUMBERS)
+    heads = draw.sample(every_head, count // _BLOCK_NUMBERS)
+    return [head + line for head in heads for line in range(_BLOCK_NUMBERS)]
 
 
 def stocks(count: int, draw: random.Random) -> dict[str, tuple[str, list[int]]]:
     """Give name → (area code, local numbers) of the stocks that are measured."""
-    whole = range(LOWEST_LOCAL, LOCAL_NUMBERS)
-    heads = draw.sample(range(LOWEST_LOCAL, LOCAL_NUMBERS, _BLOCK_NUMBERS), count // _BLOCK_NUMBERS)
     return {
-        "spread": ("415", draw.sample(whole, count)),
-        "thousands blocks": ("212", [head + line for head in heads for line in range(_BLOCK_NUMBERS)]),
-        "sparse": ("907", draw.sample(whole, _SPARSE_NUMBERS)),
+        "spread": ("415", spread(count, draw)),
+        "thousands blocks": ("212", in_blocks(count, draw)),
+        "sparse": ("907", spread(_SPARSE_NUMBERS, draw)),
     }
 
 
@@ -90,8 +102,8 @@ async def measure(
     slow = [entry[3][0] for entry in await store.execute("SLOWLOG", "GET", -1)]
     return Measured(
         searches=figures,
-        script_calls=sum(int(figure.calls * searches) for figure in figures),
-        slow_script_calls=slow.count(b"EVALSHA"),
+        commands=sum(round(figure.calls * searches) for figure in figures),
+        slow_commands=sum(name.decode().lower() in _COMMANDS for name in slow),
     )
 
 
@@ -141,6 +153,6 @@ async def _busy(store: Store, actions: Sequence[Callable[[], Awaitable[Any]]]) -
     used = [
         counts
         for command, counts in (await store.execute("INFO", "commandstats")).items()
-        if command.removeprefix("cmdstat_") in ("zrange", "zmscore", "evalsha", "eval")
+        if command.removeprefix("cmdstat_") in _COMMANDS
     ]
     return sum(c["usec"] for c in used), sum(c["calls"] for c in used), results

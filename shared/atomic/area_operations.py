@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
+import msgspec
+
 from shared import store_keys
 from shared.atomic.script import Script
 from shared.store import Store
@@ -90,9 +92,9 @@ async def search_area(
     cursor: bytes,
 ) -> tuple[bytes, list[bytes]]:
     """Find numbers (E.164) of `area_code` in `windows`; before them the next cursor, `b""` at the end."""
-    flat = [bound for window in windows for bound in window]
+    flat = msgspec.msgpack.encode([bound for window in windows for bound in window])
     reply = await _SEARCH_AREA.run(
-        store, [store_keys.available(area_code)], wanted, *randoms, cursor, glob, *flat
+        store, [store_keys.available(area_code)], wanted, *randoms, cursor, glob, flat
     )
     return reply[0], reply[1:]
 

@@ -13,15 +13,17 @@ _LOCAL_DIGITS = 7
 LOWEST_LOCAL = 2_000_000
 """An exchange begins 2-9 (NANP), so no local number is lower."""
 
-_WINDOWS_TO_DRAW_FROM = 3
-"""Longer runs hold enough more often where stock lies in blocks; fewer windows would show all the same."""
-_COMFORT = 10
-"""A run that is expected to hold ten times what is wanted leaves most of it to start in."""
-_DEVIATIONS = 3
-"""Standard deviations of a count (its root) left behind a start, so that the run is long enough."""
-_MOST_SKIPPED = 1_000
-"""A thousands block: skipping that many spreads callers over the block that a start falls before. Redis
-before 7.4 walks over what is skipped, one by one."""
+_SPREAD = 4
+"""A clump so small is one by chance."""
+_DEVIATIONS = 2
+"""Standard deviations of a count left behind a start, so that what is wanted is found there."""
+_SKIPPED_PER_CLUMP, _MOST_SKIPPED = 16, 1_000
+"""Members that are skipped at most: a random number shows the member behind a wide gap more often, and a few
+more evens that out (twice the conflicts without). Redis before 7.4 walks over them, one by one."""
+_MANY_MATCHES, _MANY_STARTS = 8_000, 6_000
+"""Of so many matches, so many have to be possible starts: 64 buyers who take the first number that they are
+shown then meet in about 1 % of their orders. Fewer matches are asked for a share of starts only."""
+_SHARE_OF_FEW = 1 / 16
 
 
 class Window(NamedTuple):
@@ -36,6 +38,11 @@ class Window(NamedTuple):
         """Give the first local number of the first run that can hold a number."""
         skipped = -(-max(LOWEST_LOCAL - self.lowest - self.unit + 1, 0) // self.block)
         return self.lowest + skipped * self.block
+
+    @property
+    def runs(self) -> int:
+        """Give how many runs can hold a number."""
+        return len(range(self.lowest_run, LOCAL_NUMBERS, self.block))
 
 
 WHOLE_AREA = Window(LOWEST_LOCAL, LOCAL_NUMBERS, LOCAL_NUMBERS - LOWEST_LOCAL)
@@ -70,16 +77,20 @@ def _window_at(position: int, digits: str, prefix: str) -> Window | None:
     return window if window.lowest_run < LOCAL_NUMBERS else None
 
 
+def count_numbers(windows: tuple[Window, ...]) -> int:
+    """Give how many local numbers `windows` hold, repeats included."""
+    return sum(window.runs * window.unit for window in windows)
+
+
 def all_numbers(windows: tuple[Window, ...], at_most: int) -> list[int] | None:
     """Give every local number of `windows`, or None when they hold more than `at_most` (repeats included)."""
-    runs = [range(window.lowest_run, LOCAL_NUMBERS, window.block) for window in windows]
-    if sum(len(run) * window.unit for window, run in zip(windows, runs, strict=True)) > at_most:
+    if count_numbers(windows) > at_most:
         return None
     return sorted(
         {
             number
-            for window, run in zip(windows, runs, strict=True)
-            for first in run
+            for window in windows
+            for first in range(window.lowest_run, LOCAL_NUMBERS, window.block)
             for number in range(first, first + window.unit)
         }
     )
@@ -93,23 +104,50 @@ class Span(NamedTuple):
     skip: int
 
 
-def draw_span(windows: tuple[Window, ...], spacing: float, wanted: int, draw: Random) -> Span | None:
-    """Draw a run, and a start in it, where `wanted` numbers are expected; None when no run is long enough.
+class _Places(NamedTuple):
+    """The members at which a search can start: the first `room` of each of the first `runs` of a window."""
 
-    One local number in `spacing` is in stock. The start is a number and some members to skip, for stock lies
-    in thousands blocks: a number alone falls between them, and everybody would be shown the head of the next.
+    window: Window
+    runs: int
+    room: float
+    is_two: bool
+    """Whether the next run is needed, too."""
+
+
+def draw_spans(
+    windows: tuple[Window, ...], spacing: float, clump: float, wanted: int, draw: Random
+) -> list[Span]:
+    """Draw any of the members in stock that have `wanted` behind them in the same run or in the next.
+
+    One local number in `spacing` is in stock, `clump` of them together: 1 where the stock is spread at
+    random, 1,000 in thousands blocks. Gives what is to be read from there on; nothing when too few members
+    would ever be drawn.
     """
-    expected = wanted * spacing
-    long = [window for window in windows if window.unit >= _COMFORT * expected][:_WINDOWS_TO_DRAW_FROM]
-    long = long or [window for window in windows[:1] if window.unit >= expected]
-    if not long:
-        return None
-    window = draw.choice(long)
-    run = draw.randrange(window.lowest_run, LOCAL_NUMBERS, window.block)
-    in_run = window.unit / spacing
-    room = max(in_run - wanted - _DEVIATIONS * in_run**0.5, 1)
-    first = run
-    if room > _MOST_SKIPPED:
-        first += draw.randrange(int((room - _MOST_SKIPPED) * spacing) + 1)
-        room = _MOST_SKIPPED
-    return Span(first, run + window.unit - 1, draw.randrange(int(room)))
+    places = _places(windows, spacing, clump, wanted)
+    starts = [place.runs * place.room for place in places]
+    most_skipped = min(_SKIPPED_PER_CLUMP * clump, _MOST_SKIPPED)
+    # Where numbers lie in clumps their count in a run is much of a guess, and the wide gaps count.
+    distinct = sum(starts) / (1 + 4 * clump / most_skipped)
+    matches = count_numbers(windows) / spacing
+    if distinct < max(_MANY_STARTS if matches > _MANY_MATCHES else matches * _SHARE_OF_FEW, 1):
+        return []
+    [(window, runs, room, is_two)] = draw.choices(places, starts)
+    run = window.lowest_run + draw.randrange(runs) * window.block
+    skip = int(draw.random() * min(most_skipped, room / 8))
+    first = run + int(draw.random() * (room - skip) * spacing)
+    span, after = Span(first, run + window.unit - 1, skip), run + window.block
+    return [span, Span(after, after + window.unit - 1, 0)] if is_two else [span]
+
+
+def _places(windows: tuple[Window, ...], spacing: float, clump: float, wanted: int) -> list[_Places]:
+    places = []
+    for window in windows:
+        in_run = window.unit / spacing
+        # Begun anywhere in a run, half of it and the whole next one lie behind, in the mean.
+        if 1.5 * in_run - wanted - _DEVIATIONS * (1.5 * in_run * clump) ** 0.5 < 0:
+            break
+        alone, runs = in_run - wanted - _DEVIATIONS * (in_run * clump) ** 0.5, window.runs
+        # Never two in clumps: the first run may end in a gap, and then all begin at the head of the next.
+        is_two = alone < in_run / 2 and runs > 1 and clump < _SPREAD
+        places.append(_Places(window, runs - is_two, in_run if is_two else max(alone, 0), is_two))
+    return places

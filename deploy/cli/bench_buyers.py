@@ -1,0 +1,100 @@
+"""How often buyers who search at the same time order the same number."""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator
+
+from msgspec import Struct
+
+from deploy.cli.bench_search import in_blocks, load, spread
+from shared import store_keys
+from shared.phone_number import e164
+from shared.search.area_stock import AreaStock
+from shared.search.walk import Query, search
+from shared.store import Store
+
+_CONNECTIONS = 4
+"""API workers: each knows the stock by itself, and shares a connection among its buyers."""
+_LOOKS_SECONDS = 0.005
+"""A buyer orders that much later at most."""
+_CASES = (("", 12_000), ("7", 24_000), ("77", 240_000))
+"""Patterns, and numbers in stock of which 10,000 and more match."""
+_AREA_CODES = ("201", "303", "415", "512", "604", "989")
+
+
+class BuyersFigures(Struct):
+    """What became of the orders for the first number of each answer."""
+
+    stock: str
+    area_codes: int
+    pattern: str
+    numbers: int
+    matching: int
+    """Before the first order."""
+    quantity: int
+    """Numbers in an answer."""
+    orders: int
+    conflicts: int
+    """Orders for a number that another buyer had taken since the search."""
+    conflict_share: float
+
+
+async def measure(
+    url: str, buyers: int, orders: int, quantity: int, seed: int, report: Callable[[str], None]
+) -> list[BuyersFigures]:
+    """Measure on an empty store of our own; `report` is told what is being done."""
+    stores = [Store(url, 60.0) for _ in range(_CONNECTIONS)]
+    try:
+        figures = []
+        for name, pattern, stock in _stocks(random.Random(seed)):  # noqa: S311 - repeatable, keeps no secret
+            report(f"{name}: pattern {pattern or 'none'}, {len(stock)} area codes")
+            await stores[0].execute("FLUSHALL")
+            for area_code, numbers in stock.items():
+                await load(stores[0], area_code, numbers)
+            query = Query(next(iter(stock)) if len(stock) == 1 else None, None, pattern, quantity)
+            taken = await _buy(stores, query, buyers, orders)
+            figures.append(
+                BuyersFigures(
+                    stock=name,
+                    area_codes=len(stock),
+                    pattern=pattern,
+                    numbers=sum(map(len, stock.values())),
+                    matching=sum(pattern in e164(area, number) for area in stock for number in stock[area]),
+                    quantity=quantity,
+                    orders=len(taken),
+                    conflicts=taken.count(False),
+                    conflict_share=taken.count(False) / max(len(taken), 1),
+                )
+            )
+        return figures
+    finally:
+        for store in stores:
+            await store.close()
+
+
+def _stocks(draw: random.Random) -> Iterator[tuple[str, str, dict[str, list[int]]]]:
+    """Give name, pattern, and area code → local numbers."""
+    for name, numbers in (("spread", spread), ("thousands blocks", in_blocks)):
+        for pattern, count in _CASES:
+            yield name, pattern, {"415": numbers(count, draw)}
+        for pattern, count in _CASES[:2]:
+            each = count // len(_AREA_CODES)
+            # The first has as much as all the others.
+            sizes = {area: each * (len(_AREA_CODES) if area == _AREA_CODES[0] else 1) for area in _AREA_CODES}
+            yield name, pattern, {area: numbers(size, draw) for area, size in sizes.items()}
+
+
+async def _buy(stores: list[Store], query: Query, buyers: int, orders: int) -> list[bool]:
+    """Let buyers search and order until there were so many orders; give which of them got their number."""
+    taken: list[bool] = []
+    stocks = [AreaStock(store) for store in stores]
+
+    async def buy(place: int) -> None:
+        store, stock = stores[place % len(stores)], stocks[place % len(stores)]
+        while len(taken) < orders and (numbers := await search(store, stock, query)):
+            await asyncio.sleep(random.uniform(0, _LOOKS_SECONDS))  # noqa: S311 - no secret
+            key = store_keys.available(numbers[0][2:5])
+            taken.append(bool(await store.execute("ZREM", key, numbers[0])))
+
+    await asyncio.gather(*(buy(place) for place in range(buyers)))
+    return taken
