@@ -81,8 +81,8 @@ class EmbeddedStore:
         anybody = "user default on nopass resetkeys -@all +ping"
         owner = f"user numbers on >{self._password} ~* &* +@all"
         write_secret(users, f"{anybody}\n{owner}\n".encode())
-        # Not everysec: while such an fsync is under way the store answers, but writes nothing, and a kill then
-        # loses orders that were answered (0 to 170,000 commands in 12 kills with a disk slowed to 1.5 s).
+        # Not everysec: while such an fsync is under way the store answers, but writes nothing, and a kill
+        # then loses orders that were answered (0 to 170,000 commands in 12 kills, disk slowed to 1.5 s).
         config = {"aclfile": str(users), "appendonly": "yes", "appendfsync": "always"}
         try:
             with _without_interrupt():
