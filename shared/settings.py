@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 _PREFIX = "NUMBERS_"
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
-Pace = Annotated[float, Meta(ge=0.1, le=86_400)]
+Pace = Annotated[float, Meta(ge=0.01, le=86_400)]
 """Seconds, and no busy loop."""
 Period = Annotated[float, Meta(ge=0, le=3_650 * 86_400)]
 """Seconds, up to ten years."""

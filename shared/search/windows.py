@@ -13,8 +13,8 @@ _LOCAL_DIGITS = 7
 LOWEST_LOCAL = 2_000_000
 """An exchange begins 2-9 (NANP), so no local number is lower."""
 
-_SPREAD = 4
-"""A clump so small is one by chance."""
+_CHANCE = 4
+"""A smaller clump is one by chance: samples of a spread stock say 0.5 to 2."""
 _DEVIATIONS = 2
 """Standard deviations of a count left behind a start, so that what is wanted is found there."""
 _SKIPPED_PER_CLUMP, _MOST_SKIPPED = 16, 1_000
@@ -123,6 +123,7 @@ def draw_spans(
     random, 1,000 in thousands blocks. Gives what is to be read from there on; nothing when too few members
     would ever be drawn.
     """
+    clump = 1 if clump < _CHANCE else clump
     places = _places(windows, spacing, clump, wanted)
     starts = [place.runs * place.room for place in places]
     most_skipped = min(_SKIPPED_PER_CLUMP * clump, _MOST_SKIPPED)
@@ -148,6 +149,6 @@ def _places(windows: tuple[Window, ...], spacing: float, clump: float, wanted: i
             break
         alone, runs = in_run - wanted - _DEVIATIONS * (in_run * clump) ** 0.5, window.runs
         # Never two in clumps: the first run may end in a gap, and then all begin at the head of the next.
-        is_two = alone < in_run / 2 and runs > 1 and clump < _SPREAD
+        is_two = alone < in_run / 2 and runs > 1 and clump == 1
         places.append(_Places(window, runs - is_two, in_run if is_two else max(alone, 0), is_two))
     return places

@@ -359,7 +359,7 @@ class _Errors(logging.Handler):
     """Keeps what the sweep could not do, which it only logs."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(logging.ERROR)
         self.errors: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
