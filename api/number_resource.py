@@ -1,12 +1,13 @@
 """A number as its organization sees it, and the routing that it can be given."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
 from api.parameters import UUID_PATTERN
 from shared.atomic.order_operations import Routing
+from shared.clock import time_of
 from shared.orders.resources import Resource
 from shared.phone_number import NumberType, number_type_of
 from shared.stock_score import MMS, SMS
@@ -94,8 +95,3 @@ def routing_of(
 ) -> Routing:
     """Read the routing of a request: an empty label is none, and ids are compared in lower case."""
     return Routing(inbound_url, status_url, label or None, campaign_id and campaign_id.lower())
-
-
-def time_of(ms: int) -> datetime:
-    """Give a time, Unix ms, as it is shown."""
-    return datetime.fromtimestamp(ms / 1000, UTC)

@@ -32,7 +32,7 @@ from api.errors import (
     order_path,
 )
 from api.idempotency import answer_kept, keep, replayed, request_key
-from api.number_resource import CampaignId, Label, NumberResource, Url, number_resource, routing_of, time_of
+from api.number_resource import CampaignId, Label, NumberResource, Url, number_resource, routing_of
 from api.paging import check_limit, page_meta
 from api.parameters import Cursor, IdempotencyKey, Limit, ResourceId
 from api.request_id import request_id_of
@@ -40,6 +40,7 @@ from api.services import services_of
 from shared.api_keys import Scope
 from shared.atomic.order_operations import OrderRef
 from shared.atomic.resource_operations import NotCancellable
+from shared.clock import time_of
 from shared.orders.departures import cancel
 from shared.orders.placing import Placed, Refused, hold_ms_of, new_id, place_order
 from shared.orders.records import Order, OrderStatus, list_orders, order_of, read_order

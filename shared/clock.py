@@ -16,6 +16,16 @@ def ms_of(seconds: float) -> int:
     return int(seconds * 1000)
 
 
+def time_of(ms: int) -> datetime:
+    """Give the time that is so many Unix milliseconds."""
+    return datetime.fromtimestamp(ms // 1000, UTC).replace(microsecond=ms % 1000 * 1000)
+
+
+def time_text(time: datetime) -> str:
+    """Give a UTC time as `2026-03-01T09:30:00.123Z`."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S.") + f"{time.microsecond // 1000:03}Z"
+
+
 async def now_ms(store: Store) -> int:
     """Give the store's time as Unix milliseconds; raises `StoreUnavailable`."""
     seconds, microseconds = await store.execute("TIME")

@@ -5,13 +5,14 @@ by one entry a call, with the carrier and how many numbers it were: feeds move n
 """
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from shared import store_keys
+from shared.clock import time_of, time_text
 from shared.phone_number import PhoneNumber
 from shared.store import Store
 
@@ -43,23 +44,13 @@ def parse_event(entry: Entry) -> NumberEvent:
     """Read an entry of an area code's stream."""
     entry_id, fields = entry
     values: dict[str, Any] = {name.decode(): value.decode() for name, value in fields.items()}
-    values |= {"id": entry_id.decode(), "time": at_ms(int(values["time"]))}
+    values |= {"id": entry_id.decode(), "time": time_of(int(values["time"]))}
     return msgspec.convert(values, NumberEvent, strict=False)
 
 
 def render_event(event: NumberEvent) -> dict[str, Any]:
     """Give an event as JSON has it, without what it does not name."""
     return {**msgspec.to_builtins(event), "time": time_text(event.time)}
-
-
-def at_ms(ms: int) -> datetime:
-    """Give the time that is so many Unix milliseconds."""
-    return datetime.fromtimestamp(ms // 1000, UTC).replace(microsecond=ms % 1000 * 1000)
-
-
-def time_text(time: datetime) -> str:
-    """Give a UTC time as `2026-03-01T09:30:00.123Z`."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S.") + f"{time.microsecond // 1000:03}Z"
 
 
 def reading_after(area_code: str, after: bytes, most: int) -> tuple[str | bytes | int, ...]:

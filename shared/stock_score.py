@@ -29,6 +29,11 @@ def score(local: int, attributes: int) -> int:
     return local * _ATTRIBUTES + attributes
 
 
+def local_of(score: int) -> int:
+    """Give the local number in a score."""
+    return score // _ATTRIBUTES
+
+
 def attributes_of(score: int) -> int:
     """Give the attributes in a score."""
     return score % _ATTRIBUTES

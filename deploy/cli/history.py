@@ -12,7 +12,8 @@ from rich.table import Table
 from deploy.cli.store_option import find_settings, print_json, print_table, store_options, with_store
 from shared import store_keys
 from shared.atomic.area_operations import NumberState, read_record
-from shared.number_events import NumberEvent, at_ms, read_life, render_event, time_text
+from shared.clock import time_of, time_text
+from shared.number_events import NumberEvent, read_life, render_event
 from shared.phone_number import InvalidNumber, PhoneNumber, parse_number
 from shared.stock_score import KEPT, MMS, SMS, attributes_of, carrier_of
 from shared.store import Store
@@ -101,7 +102,7 @@ async def find_place(store: Store, number: PhoneNumber) -> Place:
         found.state,
         found.organization,
         found.order,
-        None if due is None else at_ms(int(due)),
+        None if due is None else time_of(int(due)),
         **_offer(found.attributes, carriers),
     )
 

@@ -13,7 +13,7 @@ from shared.audit.violations import Kind, Violation, when
 from shared.chunks import walk_hash, walk_sorted_set
 from shared.number_states import StateCounter, StateCounts
 from shared.orders.records import OrderStatus
-from shared.stock_score import KEPT, attributes as attributes_of, score as score_of
+from shared.stock_score import KEPT, attributes_of, carrier_of, local_of
 from shared.store import Store
 
 KINDS = frozenset(
@@ -37,8 +37,6 @@ KINDS = frozenset(
 
 _NUMBER = re.compile(r"\+1[0-9]{10}")
 _LOCAL_DIGITS = 7
-_ATTRIBUTES = score_of(1, 0)
-_LOWEST_OFFER = attributes_of(1, 0)
 _TIMED = (NumberState.HELD, NumberState.QUARANTINED)
 _COMMITTED = (OrderStatus.COMPLETE, OrderStatus.CANCELLING, OrderStatus.CANCELLED)
 
@@ -120,9 +118,12 @@ def _is_of(area_code: str, number: str) -> bool:
 
 
 def _is_suspicious(area_code: str, number: str, score: int) -> bool:
-    local, attributes = divmod(score, _ATTRIBUTES)
-    is_offered = attributes >= _LOWEST_OFFER or attributes & KEPT
-    return number != f"+1{area_code}{local:07}" or not is_offered
+    return number != f"+1{area_code}{local_of(score):07}" or not _may_be_available(score)
+
+
+def _may_be_available(score: int) -> bool:
+    attributes = attributes_of(score)
+    return carrier_of(attributes) > 0 or attributes & KEPT != 0
 
 
 async def _read(store: Store, area_code: str, numbers: Sequence[str]) -> list[_Known]:
@@ -178,12 +179,12 @@ def _inspect(look: Look, area_code: str, known: _Known, record: Unavailable | No
 def _inspect_score(known: _Known, record: Unavailable | None, wrong: _Wrong) -> Iterator[Violation]:
     if known.score is None:
         return
-    place, attributes = divmod(known.score, _ATTRIBUTES)
+    place = local_of(known.score)
     if place != int(known.number[-_LOCAL_DIGITS:]):
         yield wrong(Kind.WRONG_SCORE, f"its score {known.score} is that of {place:07}", repairable=False)
     if record is not None:
         yield wrong(Kind.TWO_STATES, f"available and {record.state}", repairable=True)
-    elif attributes < _LOWEST_OFFER and not attributes & KEPT:
+    elif not _may_be_available(known.score):
         detail = "available, though no carrier offers it and it is not ours to keep"
         yield wrong(Kind.NOT_OFFERED, detail, repairable=True)
 

@@ -1,9 +1,10 @@
 """What an audit can find: each kind of violation, and one of them."""
 
-from datetime import UTC, datetime
 from enum import StrEnum
 
 from msgspec import Struct
+
+from shared.clock import time_of, time_text
 
 
 class Kind(StrEnum):
@@ -89,4 +90,4 @@ class Violation(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def when(ms: int) -> str:
     """Give a time, Unix ms, as people read it."""
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return time_text(time_of(ms))
