@@ -63,9 +63,14 @@ class Case(Struct):
     url: str
     saga: str
     cut_at: int
-    """Count of the command that is not sent any more, from 1; 0 never."""
+    """Count of the command that is not sent any more, from 1."""
     signal: int
     outcome_file: str
+
+    @property
+    def sent_file(self) -> Path:
+        """Where it notes, right before it is cut off, which commands it has sent."""
+        return Path(self.outcome_file).with_suffix(".sent")
 
 
 class Cut(Struct):
@@ -74,18 +79,19 @@ class Cut(Struct):
     pid: int
     is_stopped: bool
     is_killed: bool
+    sent: list[str]
+    """The commands before it was cut off; none when it came to its end: a search draws how many it needs."""
 
 
 class CutOffStore(Store):
     """Sends one command at a time, and has this process killed or stopped before one of them."""
 
-    def __init__(self, url: str, cut_at: int = 0, signal_number: int = 0, ends_before: str = "") -> None:
+    def __init__(self, url: str, case: Case | None = None, ends_before: str = "") -> None:
         """`ends_before`: a script from which on the store is out of reach, as for a process that died."""
         super().__init__(url, timeout_seconds=5)
         self.sent: list[str] = []
         """Names of scripts, and of other commands."""
-        self._cut_at = cut_at
-        self._signal = signal_number
+        self._case = case
         self._ends_before = ends_before
         self._has_ended = False
         self._turn = asyncio.Lock()
@@ -95,8 +101,9 @@ class CutOffStore(Store):
         name, *arguments = map(str, command)
         name = _NAMES.get(arguments[0], name) if arguments else name
         async with self._turn:
-            if len(self.sent) + 1 == self._cut_at:
-                os.kill(os.getpid(), self._signal)
+            if self._case and len(self.sent) + 1 == self._case.cut_at:
+                self._case.sent_file.write_bytes(msgspec.json.encode(self.sent))
+                os.kill(os.getpid(), self._case.signal)
             self._has_ended = self._has_ended or name == self._ends_before
             if self._has_ended:
                 raise StoreUnavailable("this process is dead")
@@ -174,7 +181,7 @@ IDS_KEY = "test:ids"
 
 def _be(case: Case) -> None:
     async def run() -> str:
-        store = CutOffStore(case.url, case.cut_at, case.signal)
+        store = CutOffStore(case.url, case)
         try:
             return await run_saga(store, case.saga)
         finally:
@@ -199,7 +206,9 @@ def main() -> None:
             finally:
                 os._exit(status)
         _, status = os.waitpid(pid, os.WUNTRACED)
-        cut = Cut(pid, os.WIFSTOPPED(status), os.WIFSIGNALED(status))
+        is_cut = os.WIFSTOPPED(status) or os.WIFSIGNALED(status)
+        sent = msgspec.json.decode(case.sent_file.read_bytes()) if is_cut else []
+        cut = Cut(pid, os.WIFSTOPPED(status), os.WIFSIGNALED(status), sent)
         sys.stdout.write(msgspec.json.encode(cut).decode() + "\n")
         sys.stdout.flush()
         with suppress(ChildProcessError):

@@ -9,8 +9,8 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -118,9 +118,10 @@ class Run:
 
     case: Case
     store: Store
-    sent: list[str]
+    sent: list[str] = field(default_factory=list)
     """The commands that were sent before it was cut off."""
     pid: int = 0
+    was_cut: bool = False
     is_over: bool = False
     answer: str = ""
     """What somebody was told who sent the request again."""
@@ -143,8 +144,7 @@ class Run:
 async def test_whatever_is_cut_off_is_settled_and_a_late_comer_changes_nothing(
     saga: str, is_repeated: bool, databases: str, forks: Forks, tmp_path: Path
 ) -> None:
-    runs = await cut_everywhere(saga, databases, forks, tmp_path)
-    try:
+    async with cut_everywhere(saga, databases, forks, tmp_path) as runs:
         if is_repeated:
             await asyncio.gather(*(repeat(run) for run in runs))
         await settle(runs)
@@ -164,16 +164,40 @@ async def test_whatever_is_cut_off_is_settled_and_a_late_comer_changes_nothing(
                 assert status_of(picture) == status, run
             if is_repeated:
                 assert await run_saga(run.store, saga) == run.answer, run
-    finally:
-        for run in runs:
-            if not run.is_over:
-                with suppress(ProcessLookupError):
-                    os.kill(run.pid, signal.SIGKILL)
-            await run.store.close()
 
 
-async def cut_everywhere(saga: str, databases: str, forks: Forks, tmp_path: Path) -> list[Run]:
-    """Run a saga once for each of its commands and each signal, in a database of its own."""
+@asynccontextmanager
+async def cut_everywhere(saga: str, databases: str, forks: Forks, tmp_path: Path) -> AsyncIterator[list[Run]]:
+    """Run a saga once for each of its commands and each signal, in a database of its own.
+
+    At the end nothing is left of them: a stopped process would keep its parent's pipes open for ever.
+    """
+    async with AsyncExitStack() as stores:
+        runs = await prepare_runs(saga, databases, tmp_path, stores)
+        try:
+            for run in runs:
+                await until_due(run.store, saga)
+                await cut_off(run, forks)
+            yield [run for run in runs if run.was_cut]
+        finally:
+            for run in runs:
+                if run.pid and not run.is_over:
+                    with suppress(ProcessLookupError):
+                        os.kill(run.pid, signal.SIGKILL)
+
+
+async def cut_off(run: Run, forks: Forks) -> None:
+    """Run a case; one that drew a shorter way to its end than the saga that was counted is not cut off."""
+    cut = await forks.run(run.case)
+    run.pid, run.sent, run.is_over = cut.pid, cut.sent, not cut.is_stopped
+    run.was_cut = cut.is_killed or cut.is_stopped
+    if run.was_cut:
+        assert cut.is_killed == (run.case.signal == signal.SIGKILL), run
+    else:
+        assert run.outcome() is not None, run
+
+
+async def prepare_runs(saga: str, databases: str, tmp_path: Path, stores: AsyncExitStack) -> list[Run]:
     # Twice: the first time the store does not know the scripts, and they take two commands.
     await commands_of(saga, f"{databases}/0")
     commands = await commands_of(saga, f"{databases}/0")
@@ -184,15 +208,9 @@ async def cut_everywhere(saga: str, databases: str, forks: Forks, tmp_path: Path
             url = f"{databases}/{len(runs) + 1}"
             outcome = tmp_path / f"{cut_at}-{number}"
             store = Store(url, timeout_seconds=5)
+            stores.push_async_callback(store.close)
             await prepare(store, url, saga)
-            case = Case(url, saga, cut_at, number, str(outcome))
-            runs.append(Run(case, store, commands[: cut_at - 1]))
-    for run in runs:
-        await until_due(run.store, saga)
-        cut = await forks.run(run.case)
-        run.pid = cut.pid
-        run.is_over = not cut.is_stopped
-        assert cut.is_killed if run.case.signal == signal.SIGKILL else cut.is_stopped, run
+            runs.append(Run(Case(url, saga, cut_at, number, str(outcome)), store))
     return runs
 
 
