@@ -19,8 +19,14 @@ FINISH_CANCEL: Final = "finish_cancel"
 """Job: move the numbers of an order that is being cancelled. Arguments: organization, order id. A wake-up
 only: what is to be done stands among the organization's due work."""
 
+FEED_QUEUE: Final = "arq:feeds"
+"""The queue of the feeds' worker: a feed takes minutes, and nothing else waits for it."""
+
 WORKER_HEALTH_KEY: Final = default_queue_name + health_check_key_suffix
 """String that a living worker keeps from expiring."""
+
+FEED_WORKER_HEALTH_KEY: Final = FEED_QUEUE + health_check_key_suffix
+"""The same of a feeds' worker."""
 
 
 def serialize_job(job: dict[str, Any]) -> bytes:
@@ -46,15 +52,15 @@ class JobQueue:
 
     async def wake_feed(self, carrier: str) -> None:
         """Have a worker look at this carrier's queued syncs; raises `StoreUnavailable`."""
-        await self._enqueue(INGEST_FEED, carrier)
+        await self._enqueue(INGEST_FEED, carrier, queue=FEED_QUEUE)
 
     async def wake_cancel(self, order: OrderRef) -> None:
         """Have a worker move the numbers of an order that is being cancelled; raises `StoreUnavailable`."""
         await self._enqueue(FINISH_CANCEL, *order)
 
-    async def _enqueue(self, job: str, *arguments: str) -> None:
+    async def _enqueue(self, job: str, *arguments: str, queue: str = default_queue_name) -> None:
         try:
-            await self._arq.enqueue_job(job, *arguments)
+            await self._arq.enqueue_job(job, *arguments, _queue_name=queue)
         except (RedisError, OSError) as error:
             raise StoreUnavailable(str(error)) from error
 

@@ -32,6 +32,9 @@ class Settings(Struct, frozen=True):
     """Where feeds wait for the worker: the same directory for the worker and whoever brings a feed. Without
     it the worker takes `.numbers/spool`, and who brings a feed takes the worker's."""
 
+    feeds_file: str | None = None
+    """The profiles of carriers' feeds, a TOML file. Without it those that come with the service."""
+
     store_timeout_seconds: Seconds = 1.5
     """How long the store may take to answer or to accept a connection before the answer is 503."""
 

@@ -16,6 +16,9 @@ from redis.exceptions import (
 
 Argument = str | bytes | int | float
 
+API_CLIENT = "api"
+"""Name of the connections of API processes, for those who look at whether somebody is served."""
+
 _BATCH_COMMANDS = 64
 """Commands in one round trip: enough to share its cost, few enough that nobody waits long for a stranger."""
 
@@ -35,10 +38,16 @@ class Store:
     belongs to the future of its command, so a caller who goes away takes nobody's reply.
     """
 
-    def __init__(self, url: str, timeout_seconds: float) -> None:
-        """Prepare; connects at first use, and again after a loss, by itself."""
+    def __init__(self, url: str, timeout_seconds: float, name: str | None = None) -> None:
+        """Prepare; connects at first use, and again after a loss, by itself.
+
+        The store shows the connection under `name`.
+        """
         self._client = redis.asyncio.Redis.from_url(
-            url, socket_timeout=timeout_seconds, socket_connect_timeout=timeout_seconds
+            url,
+            socket_timeout=timeout_seconds,
+            socket_connect_timeout=timeout_seconds,
+            client_name=name,
         )
         self._encode = self._client.get_encoder().encode
         self._waiting: list[tuple[Sequence[Argument], asyncio.Future[Any]]] = []

@@ -29,6 +29,9 @@ kept as a record of who had access."""
 FEEDS = "feeds"
 """Hash, carrier → ordinal (1-1023), the number that stands for the carrier in a score. No lifetime."""
 
+SYNCS = "syncs"
+"""Sorted set, sync id → when it was queued, Unix ms. No lifetime: trimmed by age at each."""
+
 SPOOL_DIR = "spool-dir"
 """String, the directory in which the worker looks for feeds. No lifetime: replaced at each worker's start."""
 
@@ -150,12 +153,19 @@ def api_key(digest: str) -> str:
 
 
 def feed(carrier: str) -> str:
-    """Hash: generation, applied, intended, lease_until_ms. No lifetime: the state of the feed."""
+    """Hash, the state of a feed. No lifetime.
+
+    `generation`, `lease_until_ms`: the run that has it in hand. `applied`, `intended`: generations of the
+    snapshots that are in stock and that were begun; `applied_by`: the sync that made the first, `protected`:
+    how many of the numbers that it changed are. `previous`: the generation before that sync, 0 when there was
+    none. `source_version`, `source_ms`: what was fetched last from the source; `noted_by`: the sync that said
+    so, or what delta it applied. `order`: the carriers' precedence at the last run.
+    """
     return f"{{feed:{carrier}}}"
 
 
 def feed_queue(carrier: str) -> str:
-    """List of sync ids not yet ended, oldest first. No lifetime: gone when empty."""
+    """List of `task:sync id` not yet done, oldest first. No lifetime: gone when empty."""
     return f"{{feed:{carrier}}}:queue"
 
 
@@ -164,11 +174,31 @@ def feed_snapshot(carrier: str, generation: int) -> str:
     return f"{{feed:{carrier}}}:snapshot:{generation}"
 
 
+def feed_waiting(carrier: str) -> str:
+    """Set of the syncs whose removals wait for a confirmation. No lifetime: confirmed or superseded."""
+    return f"{{feed:{carrier}}}:waiting"
+
+
+def feed_removals(carrier: str, sync_id: str) -> str:
+    """Hash, `area code:0` → roaring bitmap: what a sync wants to remove. No lifetime, as `feed_waiting`."""
+    return f"{{feed:{carrier}}}:removals:{sync_id}"
+
+
+def feed_contents(carrier: str) -> str:
+    """Sorted set, SHA-256 of a delta that was applied → when, Unix ms. No lifetime: the last thousand."""
+    return f"{{feed:{carrier}}}:contents"
+
+
+def feed_confirmed(carrier: str) -> str:
+    """Hash, area code → when the carrier last said what it offers there, Unix ms. No lifetime."""
+    return f"{{feed:{carrier}}}:confirmed"
+
+
 def sync(sync_id: str) -> str:
     """Hash, the record of one sync. Lives `SYNC_LIFETIME_SECONDS`."""
     return f"sync:{sync_id}"
 
 
 def sync_rejects(sync_id: str) -> str:
-    """List of JSON `{"line", "reason"}`, the first rejected rows. Lives `SYNC_LIFETIME_SECONDS`."""
+    """List of JSON `{"line", "reason", "start"}`, the first rejected rows. Lives `SYNC_LIFETIME_SECONDS`."""
     return f"sync:{sync_id}:rejects"

@@ -20,6 +20,7 @@ _WITHOUT_LIFETIME = (
     "feed:",
     "{",
     "spool-dir",
+    "syncs",
     "arq:",
     "test:",
 )

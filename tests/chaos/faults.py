@@ -12,7 +12,7 @@ from deploy.cli.child_process import ChildProcess
 from tests.chaos.ledger import Ledger
 from tests.processes import Process, processes
 
-_KINDS = {"store": 2, "api": 1, "api-worker": 4, "worker": 4}
+_KINDS = {"store": 2, "api": 1, "api-worker": 4, "worker": 2, "feed-worker": 4}
 """What is harmed, and how often beside the others."""
 
 
@@ -46,7 +46,8 @@ class Fleet:
             case "api-worker":
                 return [process for process in everything if process.parent in servers]
             case _:
-                return [process for process in children if "worker.main.WorkerSettings" in process.command]
+                module = {"worker": "worker.main.", "feed-worker": "worker.feeds.main."}[kind]
+                return [process for process in children if module in process.command]
 
 
 class Faults:

@@ -8,10 +8,10 @@ from pathlib import Path
 from random import Random
 
 from deploy.cli.ingest import hand_over
+from shared.feeds.syncs import Sync, SyncState, read_sync
 from shared.settings import Settings
 from shared.stock_score import MMS, SMS
 from shared.store import Store, StoreUnavailable
-from shared.syncs import Sync, SyncState, read_sync
 from tests.chaos.ledger import Ledger
 
 _CHANGED = 0.12

@@ -23,6 +23,7 @@ from random import Random
 import msgspec
 
 from deploy.cli.child_process import ChildProcess
+from deploy.cli.service import worker
 from shared import store_keys
 from shared.api_keys import Scope, create_api_key, new_secret
 from shared.settings import read_settings
@@ -82,7 +83,7 @@ def run_trial(data_dir: Path, seconds: float, buyers: int, seed: int) -> Outcome
 
 @contextmanager
 def _spare_processes(service: Service) -> Iterator[tuple[list[ChildProcess], tuple[str, int]]]:
-    """Run one more API and one more worker against the same store."""
+    """Run one more API and one more worker of each kind against the same store."""
     environment = SETTINGS | {
         "NUMBERS_REDIS_URL": service.instance.redis_url,
         "NUMBERS_SPOOL_DIR": str(service.data_dir / "spool"),
@@ -92,12 +93,9 @@ def _spare_processes(service: Service) -> Iterator[tuple[list[ChildProcess], tup
     api += ["--workers", "1", "--respawn-failed-workers", "--respawn-interval", "0.5"]
     spare = [
         ChildProcess("API", "granian", *api, environment=environment, log=service.data_dir / "spare-api.log"),
-        ChildProcess(
-            "worker",
-            "arq",
-            "worker.main.WorkerSettings",
-            environment=environment,
-            log=service.data_dir / "spare-worker.log",
+        *(
+            worker(module, module, environment, service.data_dir / f"spare-{module}.log")
+            for module in ("worker.main", "worker.feeds.main")
         ),
     ]
     try:

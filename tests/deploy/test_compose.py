@@ -27,11 +27,12 @@ COMPOSE_FILE = ROOT / "docker-compose.yml"
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 REQUIREMENTS = ROOT / "deploy" / "requirements.txt"
 
-OURS = ("api", "worker")
+WORKERS = ("worker", "feeds")
+OURS = ("api", *WORKERS)
 INTERPOLATED = re.compile(r"\$\{?[^}]*\}?")
 WITH_DEFAULT = re.compile(r"\$\{[A-Z_]+:-([^}$]+)\}")
 IMPORT_PATH = re.compile(r"(?:api|worker|shared|deploy)(?:\.\w+)+(?::\w+)?")
-PIN = re.compile(r"^(?P<name>[\w.-]+)==(?P<version>\S+)", re.MULTILINE)
+PIN = re.compile(r"^(?P<name>[\w.-]+)==(?P<version>\S+)(?: ; python_version [^\\\n]*)?", re.MULTILINE)
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}\b")
 
 Stack = dict[str, Any]
@@ -66,8 +67,8 @@ def services(stack: Stack) -> dict[str, Stack]:
 
 
 class TestStack:
-    def test_is_a_store_an_api_and_a_worker(self, services: dict[str, Stack]) -> None:
-        assert set(services) == {"store", "api", "worker"}
+    def test_is_a_store_an_api_and_two_workers(self, services: dict[str, Stack]) -> None:
+        assert set(services) == {"store", "api", "worker", "feeds"}
 
     def test_has_no_obsolete_version_key(self, stack: Stack) -> None:
         assert "version" not in stack
@@ -170,8 +171,8 @@ class TestStore:
 
 
 class TestApplication:
-    def test_is_one_image_in_two_containers(self, services: dict[str, Stack]) -> None:
-        assert services["api"]["image"] == services["worker"]["image"]
+    def test_is_one_image_in_three_containers(self, services: dict[str, Stack]) -> None:
+        assert len({services[name]["image"] for name in OURS}) == 1
 
     def test_is_built_once_from_a_dockerfile_that_exists(self, services: dict[str, Stack]) -> None:
         (build,) = [service["build"] for service in services.values() if "build" in service]
@@ -186,7 +187,7 @@ class TestApplication:
         for name in OURS:
             assert services[name]["depends_on"] == {"store": {"condition": "service_healthy"}}
 
-    def test_shares_one_spool_between_api_and_worker(self, services: dict[str, Stack]) -> None:
+    def test_shares_one_spool_between_api_and_workers(self, services: dict[str, Stack]) -> None:
         for name in OURS:
             (mount,) = services[name]["volumes"]
             assert mount == f"spool:{services[name]['environment']['NUMBERS_SPOOL_DIR']}"
@@ -203,6 +204,10 @@ class TestApplication:
         assert list(map(with_defaults, services["api"]["ports"])) == ["127.0.0.1:8000:8000"]
         assert "outside" in services["api"]["networks"]
 
+    def test_reaches_the_internet_only_where_feeds_are_fetched(self, services: dict[str, Stack]) -> None:
+        assert services["worker"]["networks"] == ["inside"]
+        assert services["feeds"]["networks"] == ["inside", "outside"]
+
     def test_runs_commands_that_the_installed_packages_bring(self, services: dict[str, Stack]) -> None:
         scripts = {script.name for script in entry_points(group="console_scripts")} | {"python"}
         used = {words[0] for words in our_commands(services)}
@@ -213,15 +218,29 @@ class TestApplication:
 
     def test_names_modules_and_attributes_that_exist(self, services: dict[str, Stack]) -> None:
         paths = {word for words in our_commands(services) for word in words if IMPORT_PATH.fullmatch(word)}
-        assert paths == {"api.app:create_app", "worker.main.WorkerSettings"}
+        assert paths == {
+            "api.app:create_app",
+            "worker.main.WorkerSettings",
+            "worker.feeds.main.WorkerSettings",
+        }
         for path in paths:
             module, attribute = path.replace(":", ".").rsplit(".", 1)
             assert hasattr(importlib.import_module(module), attribute), path
 
-    def test_worker_is_checked_with_the_settings_it_runs_with(self, services: dict[str, Stack]) -> None:
-        worker = services["worker"]
-        assert worker["command"] == ["arq", "worker.main.WorkerSettings"]
-        assert worker["healthcheck"]["test"] == ["CMD", "arq", "--check", "worker.main.WorkerSettings"]
+    @pytest.mark.parametrize("name", WORKERS)
+    def test_worker_is_checked_with_the_settings_it_runs_with(
+        self, services: dict[str, Stack], name: str
+    ) -> None:
+        worker = services[name]
+        program, worker_settings = worker["command"]
+        assert program == "arq"
+        assert worker["healthcheck"]["test"] == ["CMD", "arq", "--check", worker_settings]
+
+    def test_workers_have_queues_and_health_keys_of_their_own(self, services: dict[str, Stack]) -> None:
+        names = [services[name]["command"][1].rpartition(".") for name in WORKERS]
+        found = [getattr(importlib.import_module(module), attribute) for module, _, attribute in names]
+        assert len({getattr(one, "queue_name", None) for one in found}) == len(WORKERS)
+        assert all(not hasattr(one, "health_check_key") for one in found)
 
     def test_api_listens_where_its_port_is_published_and_its_health_is_checked(
         self, services: dict[str, Stack]
@@ -457,12 +476,24 @@ def pins() -> dict[str, str]:
     return {canonicalize_name(pin["name"]): pin["version"] for pin in PIN.finditer(REQUIREMENTS.read_text())}
 
 
+def installed() -> list[str]:
+    """What pyproject.toml names for the image: dependencies, libraries of all sources, the build backend."""
+    about = project()
+    extras = about["project"]["optional-dependencies"]
+    return [
+        *about["project"]["dependencies"],
+        *extras["s3"],
+        *extras["sftp"],
+        *about["build-system"]["requires"],
+    ]
+
+
 def needed() -> dict[str, Requirement]:
     """What the image needs, by name: our dependencies, the build backend, and what these depend on.
 
     What is not installed here, as the build backend may be, is not looked into.
     """
-    direct = [*project()["project"]["dependencies"], *project()["build-system"]["requires"]]
+    direct = installed()
     found: dict[str, Requirement] = {}
     queue = [Requirement(line) for line in direct]
     while queue:
@@ -487,9 +518,7 @@ def dependencies_of(name: str, extras: set[str]) -> Iterator[Requirement]:
 
 
 class TestRequirements:
-    @pytest.mark.parametrize(
-        "line", [*project()["project"]["dependencies"], *project()["build-system"]["requires"]]
-    )
+    @pytest.mark.parametrize("line", installed())
     def test_pin_what_pyproject_asks_for_within_its_range(self, line: str) -> None:
         requirement = Requirement(line)
         assert requirement.specifier.contains(pins()[canonicalize_name(requirement.name)])

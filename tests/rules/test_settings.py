@@ -10,6 +10,7 @@ from shared.settings import BadSetting, Settings, read_settings, variable_of
 DEFAULTS = {
     "redis_url": "redis://127.0.0.1:6379/0",
     "spool_dir": None,
+    "feeds_file": None,
     "store_timeout_seconds": 1.5,
     "key_cache_seconds": 0.5,
     "feed_lease_seconds": 15.0,
@@ -27,6 +28,7 @@ GOOD: list[tuple[str, str, object]] = [
     ("NUMBERS_REDIS_URL", "unix:///run/store.sock?db=1", "unix:///run/store.sock?db=1"),
     ("NUMBERS_SPOOL_DIR", "/var/spool/numbers", "/var/spool/numbers"),
     ("NUMBERS_SPOOL_DIR", "5", "5"),
+    ("NUMBERS_FEEDS_FILE", "/etc/numbers/feeds.toml", "/etc/numbers/feeds.toml"),
     ("NUMBERS_STORE_TIMEOUT_SECONDS", "3", 3.0),
     ("NUMBERS_STORE_TIMEOUT_SECONDS", "0.25", 0.25),
     ("NUMBERS_KEY_CACHE_SECONDS", "1e-1", 0.1),

@@ -36,7 +36,13 @@ ORGANIZATION_KEYS = (
 )
 KEYS_WITHIN_AN_ORGANIZATION = (store_keys.order, store_keys.resource, store_keys.idempotency)
 """Those that take an id as well."""
-CARRIER_KEYS = (store_keys.feed, store_keys.feed_queue)
+CARRIER_KEYS = (
+    store_keys.feed,
+    store_keys.feed_queue,
+    store_keys.feed_waiting,
+    store_keys.feed_contents,
+    store_keys.feed_confirmed,
+)
 KEYS_OF_AN_ID = (store_keys.sync, store_keys.sync_rejects, store_keys.api_key)
 
 area_codes = st.from_regex(r"[2-9][0-9]{2}", fullmatch=True)
@@ -56,8 +62,14 @@ def hash_tag(key: str) -> str:
 
 
 def test_every_function_that_makes_a_key_is_looked_at_here() -> None:
-    known = {*AREA_KEYS, *ORGANIZATION_KEYS, *KEYS_WITHIN_AN_ORGANIZATION, *CARRIER_KEYS, *KEYS_OF_AN_ID}
-    assert known | {store_keys.feed_snapshot} == {*FUNCTIONS}
+    known: set[object] = {
+        *AREA_KEYS,
+        *ORGANIZATION_KEYS,
+        *KEYS_WITHIN_AN_ORGANIZATION,
+        *CARRIER_KEYS,
+        *KEYS_OF_AN_ID,
+    }
+    assert known | {store_keys.feed_snapshot, store_keys.feed_removals} == {*FUNCTIONS}
 
 
 @given(area_codes)
@@ -72,10 +84,10 @@ def test_the_keys_of_one_organization_share_a_hash_tag(organization: str, some_i
     assert {hash_tag(key) for key in keys} == {f"org:{organization}"}
 
 
-@given(carriers, st.integers(1, 2**40))
-def test_the_keys_of_one_carriers_feed_share_a_hash_tag(carrier: str, generation: int) -> None:
+@given(carriers, st.integers(1, 2**40), ids)
+def test_the_keys_of_one_carriers_feed_share_a_hash_tag(carrier: str, generation: int, sync_id: str) -> None:
     keys = [key(carrier) for key in CARRIER_KEYS]
-    keys.append(store_keys.feed_snapshot(carrier, generation))
+    keys += [store_keys.feed_snapshot(carrier, generation), store_keys.feed_removals(carrier, sync_id)]
     assert {hash_tag(key) for key in keys} == {f"feed:{carrier}"}
 
 
@@ -92,6 +104,7 @@ def test_no_two_things_have_the_same_key(
         keys += [key(name) for key in (*ORGANIZATION_KEYS, *CARRIER_KEYS)]
         keys += [key(name, some_id) for key in KEYS_WITHIN_AN_ORGANIZATION for some_id in some_ids]
         keys += [store_keys.feed_snapshot(name, generation) for generation in generations]
+        keys += [store_keys.feed_removals(name, some_id) for some_id in some_ids]
     keys += [key(some_id) for key in KEYS_OF_AN_ID for some_id in some_ids]
     keys += [getattr(store_keys, constant) for constant in CONSTANTS]
     assert len(set(keys)) == len(keys)
@@ -122,12 +135,17 @@ def test_no_two_things_have_the_same_key(
         (store_keys.feed("acme"), "{feed:acme}"),
         (store_keys.feed_queue("acme"), "{feed:acme}:queue"),
         (store_keys.feed_snapshot("acme", 7), "{feed:acme}:snapshot:7"),
+        (store_keys.feed_waiting("acme"), "{feed:acme}:waiting"),
+        (store_keys.feed_removals("acme", "1"), "{feed:acme}:removals:1"),
+        (store_keys.feed_contents("acme"), "{feed:acme}:contents"),
+        (store_keys.feed_confirmed("acme"), "{feed:acme}:confirmed"),
         (store_keys.sync("1"), "sync:1"),
         (store_keys.sync_rejects("1"), "sync:1:rejects"),
         (store_keys.AREAS, "areas"),
         (store_keys.ORGANIZATIONS, "orgs"),
         (store_keys.API_KEYS, "keys"),
         (store_keys.FEEDS, "feeds"),
+        (store_keys.SYNCS, "syncs"),
         (store_keys.SPOOL_DIR, "spool-dir"),
         (store_keys.NUMBER_EVENTS, "events:numbers"),
         (store_keys.EVENTS_RELAYED, "{events:numbers}:relayed"),
@@ -158,6 +176,7 @@ def test_lifetimes_are_what_clients_are_promised() -> None:
             store_keys.IDEMPOTENCY_SECONDS,
             store_keys.RELEASED_SECONDS,
             store_keys.ORDER_SECONDS,
+            store_keys.SYNC_LIFETIME_SECONDS,
         )
     ]
-    assert days == [1, 30, 90]
+    assert days == [1, 30, 90, 30]

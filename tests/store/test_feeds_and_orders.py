@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 from msgspec import Struct
-from pyroaring import BitMap
 
 from shared import store_keys
 from shared.atomic.area_operations import (
@@ -20,11 +19,13 @@ from shared.atomic.area_operations import (
     restock,
     take_back,
 )
-from shared.atomic.feed_operations import claim_feed, leave_feed, register_carrier, stock, withdraw
+from shared.atomic.feed_operations import claim_feed, leave_feed, register_carrier
 from shared.orders.sweep import sweep
+from shared.phone_number import parse_number
 from shared.settings import Settings
 from shared.stock_score import KEPT, MMS, SMS, attributes
 from shared.store import Store
+from tests.store.feeding import offers_of as snapshot_of, profiles
 from tests.store.ordering import (
     AREA,
     MINUTE_MS,
@@ -46,9 +47,9 @@ from tests.store.ordering import (
     put,
     state_of,
 )
-from tests.store.test_stock_scripts import RUN, packed
-from worker.apply import apply_snapshot
-from worker.snapshot import Difference
+from tests.store.test_stock_scripts import offer, take_back as take_offer_back
+from worker.feeds.apply import apply_offers, look_at_stock
+from worker.feeds.snapshot import Difference
 
 ACME, BETA = 1, 2
 BY_ACME, BY_BETA = attributes(ACME, SMS), attributes(BETA, MMS)
@@ -60,12 +61,14 @@ def local(number: str) -> int:
     return int(number[5:])
 
 
-async def offers(store: Store, carrier: int, *numbers: str, features: int = SMS) -> None:
-    await stock(store, RUN, attributes(carrier, features), AREA, packed(*map(local, numbers)))
+async def offers(store: Store, carrier: int, *numbers: str, features: int = SMS) -> int:
+    """Have a carrier offer numbers, and give how many no feed can make available."""
+    return await offer(store, carrier, *map(local, numbers), features=features)
 
 
-async def withdraws(store: Store, carrier: int, *numbers: str) -> None:
-    await withdraw(store, RUN, carrier, AREA, packed(*map(local, numbers)))
+async def withdraws(store: Store, carrier: int, *numbers: str) -> int:
+    """Have a carrier withdraw numbers, and give how many stay all the same."""
+    return await take_offer_back(store, carrier, *map(local, numbers))
 
 
 async def also_offered(store: Store) -> dict[str, list[int]]:
@@ -112,13 +115,13 @@ async def test_a_feed_changes_nothing_about_who_has_a_number(store: Store, state
 async def test_a_feed_call_moves_the_numbers_that_it_may_beside_those_that_it_may_not(store: Store) -> None:
     await put(store, SECOND, "assigned")
     await no_events_yet(store)
-    await offers(store, ACME, NUMBER, SECOND, THIRD)
+    assert await offers(store, ACME, NUMBER, SECOND, THIRD) == 1
     assert [await state_of(store, number) for number in (NUMBER, SECOND, THIRD)] == [
         "available",
         "assigned",
         "available",
     ]
-    await withdraws(store, ACME, NUMBER, SECOND, THIRD)
+    assert await withdraws(store, ACME, NUMBER, SECOND, THIRD) == 1
     assert [await state_of(store, number) for number in (NUMBER, SECOND, THIRD)] == [
         "unknown",
         "assigned",
@@ -234,7 +237,7 @@ async def test_our_number_stays_available_when_its_carrier_withdraws_it_and_noth
     assert await place_of(store, NUMBER) == BY_ACME | KEPT
     await no_events_yet(store)
     for _ in range(2):
-        await withdraws(store, ACME, NUMBER)
+        assert await withdraws(store, ACME, NUMBER) == 1
         assert await place_of(store, NUMBER) == KEPT | SMS
     assert await events_of(store) == []
 
@@ -246,9 +249,10 @@ async def test_our_number_takes_the_features_of_the_carrier_that_offers_it_again
     await offers(store, BETA, NUMBER, features=MMS)
     assert await place_of(store, NUMBER) == BY_BETA | KEPT
     await offers(store, ACME, NUMBER)
-    assert await also_offered(store) == {NUMBER: [BY_ACME]}
-    await withdraws(store, BETA, NUMBER)
     assert await place_of(store, NUMBER) == BY_ACME | KEPT
+    assert await also_offered(store) == {NUMBER: [BY_BETA]}
+    await withdraws(store, ACME, NUMBER)
+    assert await place_of(store, NUMBER) == BY_BETA | KEPT
 
 
 async def test_our_number_stays_ours_when_the_next_order_for_it_fails(store: Store) -> None:
@@ -268,13 +272,12 @@ Feed = Mapping[str, int]
 
 async def apply(store: Store, carrier: str, feed: Feed) -> Difference:
     """Have the worker apply a carrier's whole feed."""
-    await store.execute("RPUSH", store_keys.feed_queue(carrier), "a-sync")
+    await store.execute("RPUSH", store_keys.feed_queue(carrier), "read:a-sync")
     run = await claim_feed(store, carrier, MINUTE_MS)
     assert run is not None
-    snapshot: dict[tuple[str, int], BitMap] = {}
-    for number, features in feed.items():
-        snapshot.setdefault((AREA, features), BitMap()).add(local(number))
-    change = await apply_snapshot(store, run, snapshot, lambda *_: None)
+    before = await look_at_stock(store, run, profiles(), {AREA})
+    snapshot = snapshot_of({parse_number(number): features for number, features in feed.items()})
+    change, _ = await apply_offers(store, before, snapshot, lambda *_: None)
     await leave_feed(store, run)
     return change
 
@@ -438,9 +441,11 @@ class Known(Struct):
             return Known("available", shown=carrier, features=features)
         if self.state == "returned" and self.is_due:
             return changed(self, state="available", order="", attempt=0).stocked(carrier, features)
+        offers = {**self.also, carrier: features}
         if self.shown not in (0, carrier):
-            return changed(self, also={**self.also, carrier: features})
-        return changed(self, shown=carrier, features=features)
+            offers[self.shown] = self.features
+        first = min(offers)
+        return changed(self, shown=first, features=offers.pop(first), also=offers)
 
     def withdrawn(self, carrier: int) -> "Known":
         also = {other: features for other, features in self.also.items() if other != carrier}

@@ -12,7 +12,7 @@ from msgspec import json, structs
 
 from shared import store_keys
 from shared.atomic.area_operations import NumberState
-from shared.atomic.feed_operations import FeedRun, stock, withdraw
+from shared.atomic.feed_operations import FeedRun, Offerer, stock, withdraw
 from shared.atomic.order_operations import OrderRef, Routing
 from shared.atomic.requests import RequestKey
 from shared.atomic.resource_operations import Cancelled, Released
@@ -23,7 +23,7 @@ from shared.orders.records import Wish, find_owned
 from shared.orders.sweep import sweep
 from shared.search.area_stock import AreaStock
 from shared.settings import Settings
-from shared.stock_score import KEPT, SMS, attributes
+from shared.stock_score import KEPT, SMS
 from shared.store import Store, StoreUnavailable
 from tests.store.interleaving import Actor, Look, Play, Step
 from tests.support import put_in_stock
@@ -152,19 +152,20 @@ class World:
 
     def feed(self, number: str, *, offers: bool) -> Work:
         area, packed = number[2:5], struct.pack("<I", int(number[5:]))
-        run = FeedRun("carrier", 1, "a-sync")
+        offerer = Offerer(FeedRun("carrier", 1, "read", "a-sync"), 1, ",1,")
         if offers:
-            return lambda store: stock(store, run, attributes(1, SMS), area, packed)
-        return lambda store: withdraw(store, run, 1, area, packed)
+            values = struct.pack("<I", SMS * 2**24 + int(number[5:]))
+            return lambda store: stock(store, offerer, area, values)
+        return lambda store: withdraw(store, offerer, area, packed)
 
     # What is true after every step.
 
     def _after_step(self, step: Step, reply: Any, look: Look) -> None:
         name = self.play.trace[-1].split(": ")[1].split(" ")
-        if name[0] in ("stock", "withdraw") and reply == 1:
-            area, packed = str(step.command[-3]), step.command[-2]
+        if name[0] in ("stock", "withdraw") and reply[0] == 1:
+            area, packed = str(step.command[-4]), step.command[-3]
             assert isinstance(packed, bytes)
-            numbers = {f"+1{area}{local}" for (local,) in struct.iter_unpack("<I", packed)}
+            numbers = {f"+1{area}{value % 2**24}" for (value,) in struct.iter_unpack("<I", packed)}
             self._offered = self._offered | numbers if name[0] == "stock" else self._offered - numbers
         if name[0] == "hold" and reply[0] == b"refused":
             self._not_refused_by_itself(look, name[1], name[3], [number.decode() for number in reply[1:]])

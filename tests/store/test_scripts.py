@@ -8,22 +8,27 @@ from typing import Any
 
 import pytest
 
+from shared import store_keys
 from shared.atomic.area_operations import confirm, give_back, hold, restock, search_area, take_back
 from shared.atomic.event_operations import relay_events
 from shared.atomic.feed_operations import (
     FeedRun,
+    Offerer,
     Overtaken,
     adopt_snapshot,
     claim_feed,
+    forget_removals,
     intend_snapshot,
-    keep_snapshot,
     leave_feed,
+    let_removals_wait,
+    mark_sync,
     raise_fence,
     record_run,
     register_carrier,
     renew_feed,
     stock,
     withdraw,
+    write_feed,
 )
 from shared.atomic.order_operations import (
     Attempt,
@@ -43,6 +48,7 @@ from shared.atomic.repair_operations import (
     reassign,
     unlist,
 )
+from shared.atomic.request_operations import Begun, Repeated, Running, begin_request, end_request
 from shared.atomic.resource_operations import (
     Cancelled,
     Patched,
@@ -90,13 +96,14 @@ from tests.support import put_in_stock
 ROOT = DIRECTORY.parents[1]
 WRAPPER_MODULES = sorted(DIRECTORY.glob("*_operations.py"))
 SCRIPTS = sorted(path.stem for path in DIRECTORY.glob("*.lua"))
-RUN = FeedRun("acme", 1, "a-sync")
+RUN = FeedRun("acme", 1, "read", "a-sync")
+OFFERER = Offerer(RUN, 1, ",1,")
 PACKED = struct.pack("<2I", 5_550_123, 5_550_124)
 INCLUDES = sorted(path.stem for path in (DIRECTORY / "include").glob("*"))
 
 
 async def claimed(store: Store) -> FeedRun:
-    await store.execute("RPUSH", "{feed:acme}:queue", "a-sync")
+    await store.execute("RPUSH", "{feed:acme}:queue", RUN.work)
     run = await claim_feed(store, "acme", 60_000)
     assert run is not None
     return run
@@ -127,13 +134,31 @@ async def do_intend_snapshot(store: Store) -> None:
 
 
 async def do_adopt_snapshot(store: Store) -> None:
-    await adopt_snapshot(store, await claimed(store), [7, 8])
+    await adopt_snapshot(store, await claimed(store), "a-sync", 6, [7, 8], protected=0)
     assert await store.execute("HGET", "{feed:acme}", "applied") == b"1"
 
 
-async def do_keep_snapshot(store: Store) -> None:
-    await keep_snapshot(store, await claimed(store), ["415:1", b"bitmap", "415:2", b"other"])
-    assert await store.execute("HLEN", "{feed:acme}:snapshot:1") == 2
+async def do_write_feed(store: Store) -> None:
+    snapshot = store_keys.feed_snapshot("acme", 1)
+    await write_feed(store, await claimed(store), snapshot, ["415:1", b"bitmap", "415:2", b"other"])
+    assert await store.execute("HLEN", snapshot) == 2
+
+
+async def do_let_removals_wait(store: Store) -> None:
+    await let_removals_wait(store, await claimed(store))
+    assert await store.execute("SMEMBERS", "{feed:acme}:waiting") == {b"a-sync"}
+
+
+async def do_forget_removals(store: Store) -> None:
+    run = await claimed(store)
+    await let_removals_wait(store, run)
+    await forget_removals(store, run, ["a-sync", "another"])
+    assert await store.execute("EXISTS", "{feed:acme}:waiting") == 0
+
+
+async def do_mark_sync(store: Store) -> None:
+    await record_run(store, RUN, ["state", "waiting"])
+    assert await mark_sync(store, "a-sync", ("waiting", "queued"), "", "now")
 
 
 async def do_record_run(store: Store) -> None:
@@ -153,13 +178,13 @@ async def do_raise_fence(store: Store) -> None:
 
 
 async def do_stock(store: Store) -> None:
-    await stock(store, RUN, 64, "415", PACKED)
+    await stock(store, OFFERER, "415", PACKED)
     assert await store.execute("ZCARD", "{415}:available") == 2
 
 
 async def do_withdraw(store: Store) -> None:
     await put_in_stock(store, "415", [5_550_123, 5_550_125])
-    await withdraw(store, RUN, 1, "415", PACKED)
+    await withdraw(store, OFFERER, "415", PACKED)
     assert await store.execute("ZRANGE", "{415}:available", 0, -1) == [b"+14155550125"]
 
 
@@ -312,6 +337,25 @@ async def do_mend_departures(store: Store) -> None:
     assert await mend_departures(store, ORGANIZATION, [NUMBER, SECOND]) == 1
 
 
+async def begun(store: Store) -> Begun:
+    begun = await begin_request(store, ORGANIZATION, REQUEST, "a-sync", MINUTE_MS)
+    assert isinstance(begun, Begun)
+    return begun
+
+
+async def do_begin_request(store: Store) -> None:
+    assert (await begun(store)).id == "a-sync"
+    running = await begin_request(store, ORGANIZATION, REQUEST, "another", MINUTE_MS)
+    assert isinstance(running, Running)
+    assert 0 < running.for_ms <= MINUTE_MS
+
+
+async def do_end_request(store: Store) -> None:
+    assert await end_request(store, ORGANIZATION, REQUEST, await begun(store), b"answer")
+    again = await begin_request(store, ORGANIZATION, REQUEST, "another", MINUTE_MS)
+    assert again == Repeated(b"answer")
+
+
 EXERCISES: dict[str, Callable[[Store], Awaitable[None]]] = {
     name.removeprefix("do_"): function for name, function in globals().items() if name.startswith("do_")
 }
@@ -328,6 +372,8 @@ PATTERNS = {
     "DIGEST": "(digest|none)",
     "RID": r"\S+",
     "N": r"\d+",
+    "SYNC": r"\S+",
+    "PLACE": r"\S+",
 }
 
 

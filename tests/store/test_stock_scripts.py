@@ -12,6 +12,7 @@ from shared import clock, store_keys
 from shared.atomic.feed_operations import (
     MAX_NUMBERS_PER_CALL,
     FeedRun,
+    Offerer,
     Overtaken,
     raise_fence,
     stock,
@@ -25,7 +26,9 @@ AREA = "415"
 NUMBER = 5_550_123
 
 ACME, BETA, GAMMA = 1, 2, MAX_CARRIER_ORDINAL
-RUN = FeedRun("acme", 5, "a-sync")
+RUN = FeedRun("acme", 5, "read", "a-sync")
+ORDER = f",1,2,3,4,500,{MAX_CARRIER_ORDINAL},"
+"""That in which they were registered."""
 
 
 def packed(*locals_: int) -> bytes:
@@ -53,12 +56,15 @@ async def read_shelf(store: Store) -> Shelf:
     return Shelf(found, waiting)
 
 
-async def offer(store: Store, carrier: int, *locals_: int, features: int = SMS) -> None:
-    await stock(store, RUN, attributes(carrier, features), AREA, packed(*locals_))
+async def offer(
+    store: Store, carrier: int, *locals_: int, features: int = SMS, order: str = ORDER, run: FeedRun = RUN
+) -> int:
+    values = packed(*(features * 2**24 + local for local in locals_))
+    return await stock(store, Offerer(run, carrier, order), AREA, values)
 
 
-async def take_back(store: Store, carrier: int, *locals_: int) -> None:
-    await withdraw(store, RUN, carrier, AREA, packed(*locals_))
+async def take_back(store: Store, carrier: int, *locals_: int, order: str = ORDER, run: FeedRun = RUN) -> int:
+    return await withdraw(store, Offerer(run, carrier, order), AREA, packed(*locals_))
 
 
 async def test_an_offered_number_is_available_with_the_carrier_and_the_features(store: Store) -> None:
@@ -81,12 +87,54 @@ async def test_features_are_updated_in_place(store: Store) -> None:
     assert await read_shelf(store) == Shelf({NUMBER: attributes(ACME, MMS)}, {})
 
 
-async def test_the_carrier_that_came_first_stays_shown_and_the_other_waits(store: Store) -> None:
-    await offer(store, BETA, NUMBER)
-    await offer(store, ACME, NUMBER, features=MMS)
+@pytest.mark.parametrize("came", [(ACME, BETA), (BETA, ACME)])
+@pytest.mark.parametrize(("order", "first", "second"), [(",1,2,", ACME, BETA), (",2,1,", BETA, ACME)])
+async def test_the_offer_of_the_carrier_that_comes_first_in_the_order_counts_whoever_came_first(
+    store: Store, came: tuple[int, int], order: str, first: int, second: int
+) -> None:
+    for carrier in came:
+        await offer(store, carrier, NUMBER, features=carrier, order=order)
     assert await read_shelf(store) == Shelf(
-        {NUMBER: attributes(BETA, SMS)}, {NUMBER: [attributes(ACME, MMS)]}
+        {NUMBER: attributes(first, first)}, {NUMBER: [attributes(second, second)]}
     )
+
+
+async def test_a_call_puts_the_offers_of_its_numbers_in_the_order_of_now(store: Store) -> None:
+    for carrier in (ACME, BETA, GAMMA):
+        await offer(store, carrier, NUMBER)
+    for carrier in (ACME, BETA, GAMMA):
+        for first in (GAMMA, BETA, ACME):
+            await offer(store, carrier, NUMBER, order=f",{first},{ACME},{BETA},{GAMMA},")
+            shelf = await read_shelf(store)
+            assert shelf.shown == {NUMBER: attributes(first, SMS)}
+            assert shelf.waiting == {
+                NUMBER: [attributes(other, SMS) for other in (ACME, BETA, GAMMA) if other != first]
+            }
+
+
+async def test_carriers_that_are_not_in_the_order_come_last_as_they_were_registered(store: Store) -> None:
+    for carrier in (GAMMA, 3, BETA):
+        await offer(store, carrier, NUMBER, order=f",{GAMMA},")
+    for carrier, follower in ((GAMMA, BETA), (BETA, 3)):
+        await take_back(store, carrier, NUMBER, order=f",{GAMMA},")
+        assert (await read_shelf(store)).shown == {NUMBER: attributes(follower, SMS)}
+
+
+async def test_an_ordinal_is_not_taken_for_another_that_it_is_a_part_of(store: Store) -> None:
+    await offer(store, 23, NUMBER, order=",123,3,23,")
+    await offer(store, 3, NUMBER, order=",123,3,23,")
+    assert (await read_shelf(store)).shown == {NUMBER: attributes(3, SMS)}
+
+
+async def test_one_call_brings_numbers_with_different_features(store: Store) -> None:
+    values = packed(NUMBER, SMS * 2**24 + NUMBER + 1, MMS * 2**24 + NUMBER + 2, 3 * 2**24 + 9_999_999)
+    await stock(store, Offerer(RUN, ACME, ORDER), AREA, values)
+    assert (await read_shelf(store)).shown == {
+        NUMBER: attributes(ACME, 0),
+        NUMBER + 1: attributes(ACME, SMS),
+        NUMBER + 2: attributes(ACME, MMS),
+        9_999_999: attributes(ACME, SMS | MMS),
+    }
 
 
 async def test_the_waiting_carrier_takes_over_when_the_shown_one_withdraws(store: Store) -> None:
@@ -176,16 +224,15 @@ async def test_a_call_moves_as_many_numbers_as_are_allowed(store: Store) -> None
 
 
 class Model:
-    """The same in plain Python: number → the offers of carriers, the shown one first."""
+    """The same in plain Python: number → the offers of carriers, the one that counts first."""
 
     def __init__(self) -> None:
         self.offers: dict[int, dict[int, int]] = {}
 
     def stock(self, carrier: int, features: int, locals_: Iterable[int]) -> None:
         for local in locals_:
-            offers = self.offers.setdefault(local, {})
-            offers[carrier] = attributes(carrier, features)
-            self.offers[local] = self._in_order(offers)
+            offers = self.offers.get(local, {}) | {carrier: attributes(carrier, features)}
+            self.offers[local] = dict(sorted(offers.items()))
 
     def withdraw(self, carrier: int, locals_: Iterable[int]) -> None:
         for local in locals_:
@@ -193,12 +240,6 @@ class Model:
             offers.pop(carrier, None)
             if not offers:
                 self.offers.pop(local, None)
-
-    @staticmethod
-    def _in_order(offers: dict[int, int]) -> dict[int, int]:
-        """Leave the first in place, and the others behind it by carrier."""
-        first, *others = offers
-        return {carrier: offers[carrier] for carrier in [first, *sorted(others)]}
 
     def shelf(self) -> Shelf:
         ordered = {local: list(offers.values()) for local, offers in self.offers.items()}
@@ -242,9 +283,9 @@ async def test_which_carriers_offer_a_number_does_not_depend_on_the_order_of_the
         await offer(store, carrier, NUMBER, features=features)
     await take_back(store, 3, NUMBER)
     shelf = await read_shelf(store)
-    assert {shelf.shown[NUMBER], *shelf.waiting[NUMBER]} == {
-        attributes(carrier, features) for carrier, features in calls if carrier != 3
-    }
+    assert shelf == Shelf(
+        {NUMBER: attributes(ACME, SMS)}, {NUMBER: [attributes(BETA, MMS), attributes(4, SMS | MMS)]}
+    )
 
 
 # What is told
@@ -307,17 +348,17 @@ async def test_an_overtaken_run_tells_nothing(store: Store) -> None:
 
 async def test_a_run_behind_a_raised_fence_writes_nothing_and_is_told(store: Store) -> None:
     old, new = RUN._replace(generation=7), RUN._replace(generation=8)
-    await stock(store, old, attributes(ACME, SMS), AREA, packed(NUMBER))
+    await offer(store, ACME, NUMBER, run=old)
     await raise_fence(store, new, ACME, AREA)
     before = await read_shelf(store)
     with pytest.raises(Overtaken):
-        await stock(store, old, attributes(ACME, MMS), AREA, packed(NUMBER, NUMBER + 1))
+        await offer(store, ACME, NUMBER, NUMBER + 1, features=MMS, run=old)
     with pytest.raises(Overtaken):
-        await withdraw(store, old, ACME, AREA, packed(NUMBER))
+        await take_back(store, ACME, NUMBER, run=old)
     with pytest.raises(Overtaken):
         await raise_fence(store, old, ACME, AREA)
     assert await read_shelf(store) == before
-    await withdraw(store, new, ACME, AREA, packed(NUMBER))
+    await take_back(store, ACME, NUMBER, run=new)
     assert await read_shelf(store) == Shelf({}, {})
 
 
@@ -325,14 +366,14 @@ async def test_a_fence_compares_generations_as_numbers(store: Store) -> None:
     await raise_fence(store, RUN._replace(generation=9), ACME, AREA)
     await raise_fence(store, RUN._replace(generation=10), ACME, AREA)
     with pytest.raises(Overtaken):
-        await stock(store, RUN._replace(generation=9), attributes(ACME, SMS), AREA, packed(NUMBER))
-    await stock(store, RUN._replace(generation=10), attributes(ACME, SMS), AREA, packed(NUMBER))
+        await offer(store, ACME, NUMBER, run=RUN._replace(generation=9))
+    await offer(store, ACME, NUMBER, run=RUN._replace(generation=10))
 
 
 async def test_a_fence_stands_for_one_carrier_in_one_area_code(store: Store) -> None:
     await raise_fence(store, RUN._replace(generation=100), ACME, AREA)
     await offer(store, BETA, NUMBER)
-    await stock(store, RUN, attributes(ACME, SMS), "212", packed(NUMBER))
+    await stock(store, Offerer(RUN, ACME, ORDER), "212", packed(NUMBER))
     with pytest.raises(Overtaken):
         await offer(store, ACME, NUMBER)
     assert await store.execute("ZCARD", store_keys.available("212")) == 1

@@ -1,10 +1,9 @@
--- Local numbers, packed unsigned 32-bit little-endian, as E.164 texts.
-local function unpack_numbers(prefix, packed)
-  local numbers = { struct.unpack('<' .. string.rep('I4', #packed / 4), packed) }
+-- Local numbers with their features, packed unsigned 32-bit little-endian: features * 2^24 + local number.
+local FEATURE = 16777216
+
+local function unpack_values(packed)
+  local values = { struct.unpack('<' .. string.rep('I4', #packed / 4), packed) }
   -- struct.unpack adds the position after the last value.
-  numbers[#numbers] = nil
-  for i = 1, #numbers do
-    numbers[i] = prefix .. numbers[i]
-  end
-  return numbers
+  values[#values] = nil
+  return values
 end

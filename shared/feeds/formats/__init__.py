@@ -1,0 +1,1 @@
+"""The formats of feeds: one pure parser each."""

@@ -1,0 +1,40 @@
+"""What a parser gives for each chunk of a feed, and why a row of it cannot be read."""
+
+from typing import NamedTuple
+
+from shared.feeds.rows import Range, RejectedRow, Row
+
+_START_BYTES = 64
+_REASON_CHARACTERS = 100
+
+MANY_REJECTS = 10_000
+"""So many are given at once: of rows of two bytes, a chunk's would take 130 MB."""
+
+
+class Parsed(NamedTuple):
+    """What some consecutive rows of a feed hold, in the order in which they stand."""
+
+    rows: list[Row]
+    ranges: list[Range]
+    rejects: list[RejectedRow]
+
+
+class BadRow(Exception):
+    """Why a row cannot be read: one short line that repeats little of it."""
+
+
+def rejected(line: int, reason: Exception | str, row: str | bytes) -> RejectedRow:
+    """Say of the row in line (or element) `line` why it cannot be read, and how it begins."""
+    return RejectedRow(line, str(reason)[:_REASON_CHARACTERS], _start_of(row))
+
+
+def too_long(max_bytes: int) -> BadRow:
+    """Give the reason against a row with more than so many bytes."""
+    return BadRow(f"is longer than {max_bytes} bytes")
+
+
+def _start_of(row: str | bytes) -> str:
+    if isinstance(row, bytes):
+        return row[:_START_BYTES].decode("utf-8", "replace")
+    # A character that the cut goes through is left out: the text itself has none that is broken.
+    return row[:_START_BYTES].encode()[:_START_BYTES].decode("utf-8", "ignore")

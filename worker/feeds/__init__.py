@@ -1,0 +1,1 @@
+"""What brings a feed into the inventory."""

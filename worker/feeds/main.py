@@ -1,0 +1,119 @@
+"""The worker of carriers' feeds: `arq worker.feeds.main.WorkerSettings`.
+
+A process of its own: a feed keeps Python busy for minutes, and orders do not wait for that.
+"""
+
+import asyncio
+import gc
+import os
+from datetime import UTC
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+from arq import func
+from arq.connections import RedisSettings
+from arq.typing import WorkerCoroutine
+
+from shared import jobs, store_keys
+from shared.feeds.profiles import BadProfiles, Profiles, read_profiles
+from shared.feeds.spool import Spool
+from shared.feeds.syncs import SyncOptions, new_sync_id, open_feeds, queue_feed
+from shared.jobs import JobQueue
+from shared.store import Store
+from worker.feeds.ingest import run_queued_syncs
+from worker.feeds.schedule import cron_jobs
+from worker.feeds.tasks import Feeds
+from worker.loops import repeat
+from worker.process import (
+    HEALTH_INTERVAL_SECONDS,
+    POLL_DELAY_SECONDS,
+    end_loops,
+    set_up_logs,
+    settings_or_exit,
+)
+
+_JOB_TIMEOUT_SECONDS = 6 * 3600
+"""Long enough for any feed. What arq does with a job whose worker died does not matter, for a loop looks at
+the feeds themselves."""
+_FEEDS_AT_ONCE = 2
+"""Feeds that are read at the same time, each with up to 150 MB; the others wait in the queue."""
+_NICENESS = 10
+"""Reading a feed takes a processor for minutes: those who answer requests come first."""
+_YOUNG_OBJECTS = 100_000
+"""Rows make young objects by the million and none of them is garbage in a cycle: collecting more seldom
+halves the time of reading a feed."""
+
+
+def _profiles() -> Profiles:
+    try:
+        return read_profiles(_configured.feeds_file)
+    except BadProfiles as error:
+        raise SystemExit(str(error)) from error
+
+
+_configured = settings_or_exit()
+_known_profiles = _profiles()
+_SPOOL_DIR = Path(_configured.spool_dir or ".numbers/spool").resolve()
+
+
+async def start(ctx: dict[str, Any]) -> None:
+    """Connect to the store and say where feeds are looked for."""
+    os.nice(_NICENESS)
+    gc.set_threshold(_YOUNG_OBJECTS)
+    set_up_logs()
+    store = Store(_configured.redis_url, _configured.store_timeout_seconds)
+    spool = Spool(_SPOOL_DIR)
+    spool.make()
+    spool.forget_leftovers(store_keys.SYNC_LIFETIME_SECONDS)
+    await store.execute("SET", store_keys.SPOOL_DIR, str(_SPOOL_DIR))
+    ctx["feeds"] = Feeds(store, spool, _known_profiles)
+    ctx["queue"] = JobQueue(_configured.redis_url, _configured.store_timeout_seconds)
+    step = partial(wake_open_feeds, store, ctx["queue"])
+    ctx["loops"] = [asyncio.create_task(repeat("waking feeds", step, _configured.sweep_seconds))]
+
+
+async def stop(ctx: dict[str, Any]) -> None:
+    """End the loops and close the connections."""
+    await end_loops(ctx["loops"])
+    await ctx["queue"].close()
+    await ctx["feeds"].store.close()
+
+
+async def ingest_feed(ctx: dict[Any, Any], carrier: str) -> int:
+    """Job `INGEST_FEED`."""
+    return await run_queued_syncs(ctx["feeds"], carrier, _configured.feed_lease_seconds)
+
+
+async def fetch_feed(ctx: dict[Any, Any], carrier: str) -> None:
+    """Queue a sync of a carrier's configured source, at its time, unless one has work to be done."""
+    store = ctx["feeds"].store
+    if carrier not in await open_feeds(store):
+        await queue_feed(store, new_sync_id(), carrier, SyncOptions(), sha256=None)
+    await ctx["queue"].wake_feed(carrier)
+
+
+async def wake_open_feeds(store: Store, queue: JobQueue) -> None:
+    """Wake the feeds that have queued work, for a wake-up or a worker may have been lost."""
+    for carrier in await open_feeds(store):
+        await queue.wake_feed(carrier)
+
+
+class WorkerSettings:
+    """What arq reads; it looks into this class only, not into its bases."""
+
+    # arq types a job as taking anything.
+    functions: ClassVar = [func(cast("WorkerCoroutine", ingest_feed), name=jobs.INGEST_FEED)]
+    cron_jobs: ClassVar = cron_jobs(_known_profiles, cast("WorkerCoroutine", fetch_feed))
+    timezone = UTC
+    on_startup = start
+    on_shutdown = stop
+    redis_settings = RedisSettings.from_dsn(_configured.redis_url)
+    queue_name = jobs.FEED_QUEUE
+    job_serializer = staticmethod(jobs.serialize_job)
+    job_deserializer = staticmethod(jobs.deserialize_job)
+    job_timeout = _JOB_TIMEOUT_SECONDS
+    max_jobs = _FEEDS_AT_ONCE
+    keep_result = 0
+    poll_delay = POLL_DELAY_SECONDS
+    health_check_interval = HEALTH_INTERVAL_SECONDS
