@@ -45,7 +45,8 @@ Search for phone numbers that are available, order them, and release them.
 **Authentication.** Send `Authorization: Bearer am_live_…`. A key belongs to one organization and holds
 scopes; every request sees and changes what is its organization's, nothing else. A key that is missing,
 malformed, unknown, expired or revoked is answered with 401 in each case; one without the route's scope
-with 403. Reading (`GET`) needs `numbers:read`, all else under `/v1/phone-numbers` `numbers:write`.
+with 403. Under `/v1/phone-numbers` reading (`GET`) needs `numbers:read` and all else `numbers:write`; under
+`/v1/inventory`, which belongs to nobody, `platform:inventory:read` and `platform:inventory:write`.
 
 **Answers.** Success is `{"success": true, "data": …}`. An error is
 `{"success": false, "error": {"code", "message", "request_id", "details"?}}`: `code` is stable and for

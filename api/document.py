@@ -13,8 +13,23 @@ _LOCATIONS: Final[dict[str, dict[str, bool]]] = {
     "orderPhoneNumbers": {"200": True, "409": False, "503": False},
     "orderInBulk": {"200": True, "202": True, "503": False},
     "cancelOrder": {"200": True, "202": True},
+    "startSync": {"202": True},
+    "uploadFeed": {"202": True},
+    "confirmSync": {"202": True},
+    "rollBackSync": {"202": True},
 }
 """Operation id → status → whether the answer always has `Location`."""
+
+_BODY_MAY_BE_ABSENT: Final = {"startSync"}
+
+_RAW_BODIES: Final = {
+    "uploadFeed": {
+        "description": "The feed, as the carrier wrote it; gzip, zstd and zip are known by their content.",
+        "required": True,
+        "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+"""Operation id → a body that the handler reads as it comes, so that Litestar does not know of it."""
 
 _REPLAYED_ERRORS: Final = {("orderPhoneNumbers", "409")}
 
@@ -30,10 +45,18 @@ def completed(document: dict[str, Any]) -> dict[str, Any]:
                     for name, (text, is_required) in _headers(operation, status).items()
                 }
                 _exemplify(operation, status, response)
-            for content in operation.get("requestBody", {}).get("content", {}).values():
-                name = content["schema"]["$ref"].rpartition("/")[2]
-                document["components"]["schemas"][name]["additionalProperties"] = False
+            _describe_body(operation, document["components"]["schemas"])
     return document
+
+
+def _describe_body(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+    name = operation["operationId"]
+    if name in _RAW_BODIES:
+        operation["requestBody"] = _RAW_BODIES[name]
+    elif "requestBody" in operation:
+        operation["requestBody"]["required"] = name not in _BODY_MAY_BE_ABSENT
+        schema = operation["requestBody"]["content"][_JSON]["schema"]
+        schemas[schema["$ref"].rpartition("/")[2]]["additionalProperties"] = False
 
 
 def _drop_foreign_errors(operation: dict[str, Any]) -> None:
@@ -54,7 +77,10 @@ def _headers(operation: dict[str, Any], status: str) -> dict[str, tuple[str, boo
     elif RequestInProgress.code in _codes(operation["responses"][status]):
         headers["Retry-After"] = (f"With `{RequestInProgress.code}`: seconds that it takes at most.", False)
     if (is_required := _LOCATIONS.get(name, {}).get(status)) is not None:
-        headers["Location"] = ("Where the order can be looked at.", is_required)
+        what = "order" if operation["tags"] == ["Orders"] else "sync"
+        headers["Location"] = (f"Where the {what} can be looked at.", is_required)
+    if (name, status) == ("getRejects", "200"):
+        headers["Content-Disposition"] = ("An attachment, with a name for its file.", True)
     if _can_be_repeated(operation) and (status.startswith("2") or (name, status) in _REPLAYED_ERRORS):
         headers["Idempotency-Replayed"] = ("`true` when an earlier request got this answer.", False)
     return headers
@@ -65,12 +91,13 @@ def _can_be_repeated(operation: dict[str, Any]) -> bool:
 
 
 def _codes(response: dict[str, Any]) -> set[str | None]:
-    return {example.get("summary") for example in response["content"][_JSON].get("examples", {}).values()}
+    [content] = response["content"].values()
+    return {example.get("summary") for example in content.get("examples", {}).values()}
 
 
 def _exemplify(operation: dict[str, Any], status: str, response: dict[str, Any]) -> None:
     name = operation["operationId"]
-    content = response["content"][_JSON]
+    [content] = response["content"].values()
     if example := EXAMPLES.get(name, {}).get(status):
         content["examples"] = {"example": {"value": example}}
     if ValidationFailed.code not in _codes(response):

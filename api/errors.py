@@ -2,6 +2,7 @@
 
 ApiError
 ├── InvalidInput            400
+│   └── FeedIncomplete      400
 ├── Unauthorized            401
 ├── Forbidden               403
 ├── NotFound                404
@@ -9,12 +10,16 @@ ApiError
 ├── InsufficientInventory   409
 ├── OrderNotCancellable     409
 ├── RequestInProgress       409
+├── SyncIsNotWaiting        409
+├── SyncIsNotApplied        409
 ├── PayloadTooLarge         413
+│   └── FeedOverLimit       413
 ├── UnsupportedMediaType    415
 ├── ValidationFailed        422
 ├── IdempotencyKeyReused    422
 ├── InternalError           500
 └── Unavailable             503
+    └── SpoolUnavailable    503
 """
 
 import logging
@@ -39,6 +44,7 @@ from shared.store import StoreUnavailable
 logger = logging.getLogger(__name__)
 
 _RETRY_AFTER_SECONDS = 1
+_SPOOL_RETRY_AFTER_SECONDS = 60
 
 
 class ApiError(Exception):
@@ -64,6 +70,12 @@ class InvalidInput(ApiError):
 
     status, code, message = 400, "INVALID_INPUT", "invalid input"
     when = "The body is empty, not JSON, or not an object; or of a PATCH: a field cannot be changed."
+
+
+class FeedIncomplete(InvalidInput):
+    """There is no feed, or only a part of it."""
+
+    when = "The body is empty, or did not come whole."
 
 
 class Unauthorized(ApiError):
@@ -128,11 +140,31 @@ class RequestInProgress(ApiError):
         super().__init__(headers={"Retry-After": str(math.ceil(for_ms / 1000))})
 
 
+class SyncIsNotWaiting(ApiError):
+    """There is nothing to confirm."""
+
+    status, code, message = 409, "SYNC_NOT_WAITING", "sync is not waiting"
+    when = "Nothing of the sync waits for a confirmation."
+
+
+class SyncIsNotApplied(ApiError):
+    """There is nothing to roll back."""
+
+    status, code, message = 409, "SYNC_NOT_APPLIED", "sync cannot be rolled back"
+    when = "The sync has changed nothing, or a later one of its carrier has changed the stock."
+
+
 class PayloadTooLarge(ApiError):
     """The body is longer than any that is meant well."""
 
     status, code, message = 413, "PAYLOAD_TOO_LARGE", "payload too large"
     when = "The body is over 64 KiB."
+
+
+class FeedOverLimit(PayloadTooLarge):
+    """The feed is longer than its carrier's may be."""
+
+    when = "The feed has more bytes than the carrier's profile allows."
 
 
 class UnsupportedMediaType(ApiError):
@@ -174,6 +206,17 @@ class Unavailable(ApiError):
         super().__init__(headers={"Retry-After": str(_RETRY_AFTER_SECONDS), **(headers or {})})
 
 
+class SpoolUnavailable(Unavailable):
+    """A feed cannot be put where the worker finds it."""
+
+    when = "There is no room for the feed, or no place where the worker would find it."
+
+    def __init__(self, reason: str) -> None:
+        """Keep the reason, for the log only: it takes a person, so there is no hurry to try again."""
+        super().__init__({"Retry-After": str(_SPOOL_RETRY_AFTER_SECONDS)})
+        self.reason = reason
+
+
 _BY_STATUS: dict[int, type[ApiError]] = {
     error.status: error
     for error in (InvalidInput, NotFound, MethodNotAllowed, PayloadTooLarge, UnsupportedMediaType)
@@ -186,6 +229,8 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[
     request_id = request_id_of(request.scope)
     if isinstance(api_error, InternalError):
         logger.error("request %s: unhandled error", request_id, exc_info=error)
+    elif isinstance(api_error, SpoolUnavailable):
+        logger.error("request %s: a feed cannot be spooled: %s", request_id, api_error.reason)
     elif isinstance(api_error, Unavailable):
         logger.warning(
             "request %s: the store is unavailable, or the outcome not known: %s", request_id, error

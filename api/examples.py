@@ -1,15 +1,23 @@
 """What the routes answer, shown: the examples of the OpenAPI document, true to the types of the answers."""
 
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 from msgspec import Struct
 
 from api.bulk import BulkOrder, BulkOrderRequest
 from api.envelope import Page, PageMeta, Success
+from api.inventory_coverage import ConfirmedBy, Coverage
+from api.inventory_feeds import SyncRequest
+from api.inventory_resource import SyncView, sync_view
 from api.number_resource import NumberResource
 from api.numbers import NumberChanges, ReleasedNumber, ReleaseReport, ReleaseRequest
 from api.orders import OrderRequest, OrderView
+from shared.feeds.profiles import Mode, Profile, Profiles
+from shared.feeds.rejects_csv import rejects_csv
+from shared.feeds.rows import RejectedRow
+from shared.feeds.syncs import Sync, SyncState
 from shared.orders.records import OrderStatus
 from shared.phone_number import NumberType
 
@@ -41,7 +49,29 @@ _WAITING = BulkOrder(_ORDER_ID, "pending", 2, 0, 2, 0, [])
 _REPORT = ReleaseReport([_NUMBER.id], ["01932c07-2c4f-7000-8000-000000000003"], [])
 _ONE_PAGE = PageMeta(total=1, limit=20, offset=0, next_cursor=None)
 
-EXAMPLES: Final[dict[str, dict[str, Struct]]] = {
+
+def _sync(state: SyncState, **fields: Any) -> SyncView:
+    sync = Sync(
+        "01932c07-2c4f-7000-8000-000000000004", "bandwidth", state, _ORDERED_AT, _CHANGED_AT, Mode.SNAPSHOT
+    )
+    return sync_view(msgspec.structs.replace(sync, **fields), Profiles({}, Profile()))
+
+
+_COUNTS = {
+    "generation": 7,
+    "read": 10_000,
+    "added": 50,
+    "unchanged": 9_940,
+    "rejected": 1,
+    "duplicate": 9,
+    "progress": 100,
+}
+_QUEUED = Success(data=_sync(SyncState.QUEUED))
+_APPLIED = _sync(SyncState.APPLIED, removed=40, protected=2, **_COUNTS)
+_COVERAGE = Coverage("415", NumberType.LOCAL, 9_950, 0, 40, 2, 0, [ConfirmedBy("bandwidth", _ORDERED_AT)])
+_REJECTS = rejects_csv([RejectedRow(17, "has 9 digits, needs 10", "415555012,San Francisco,CA")])
+
+EXAMPLES: Final[dict[str, dict[str, Struct | str]]] = {
     "orderPhoneNumbers": {"200": Success(data=[_NUMBER])},
     "listOrders": {"200": Page(data=[_COMPLETE], meta=_ONE_PAGE)},
     "getOrder": {"200": Success(data=_COMPLETE)},
@@ -53,6 +83,14 @@ EXAMPLES: Final[dict[str, dict[str, Struct]]] = {
     "changePhoneNumber": {"200": Success(data=_NUMBER)},
     "releasePhoneNumber": {"200": Success(data=ReleasedNumber())},
     "releasePhoneNumbers": {"200": Success(data=_REPORT)},
+    "startSync": {"202": _QUEUED},
+    "uploadFeed": {"202": _QUEUED},
+    "listSyncs": {"200": Page(data=[_APPLIED], meta=_ONE_PAGE)},
+    "getSync": {"200": Success(data=_APPLIED)},
+    "getRejects": {"200": _REJECTS},
+    "confirmSync": {"202": Success(data=_sync(SyncState.QUEUED, **_COUNTS))},
+    "rollBackSync": {"202": Success(data=_sync(SyncState.QUEUED, **_COUNTS))},
+    "getCoverage": {"200": Success(data=[_COVERAGE])},
 }
 """Operation id → status → answer; operations that bring their own are not here."""
 
@@ -60,6 +98,7 @@ BAD_BODIES: Final[dict[str, tuple[type[Struct], bytes]]] = {
     "orderPhoneNumbers": (OrderRequest, b'{"numbers": ["+14155550123", "415 555"], "inbound_url": "http:"}'),
     "orderInBulk": (BulkOrderRequest, b'{"quantity": 1001, "mode": "immediate_partial"}'),
     "changePhoneNumber": (NumberChanges, b'{"campaign_id": "", "inbound_url": "ftp://example.com"}'),
+    "startSync": (SyncRequest, b'{"mode": "full", "dry_run": 1}'),
     "releasePhoneNumbers": (ReleaseRequest, b'{"ids": ["+14155550123"]}'),
 }
 """Operation id → the type of its body, and one that is refused: its refusal is the example of a 422."""

@@ -9,7 +9,7 @@ from api.docs import NO_KEY
 from api.envelope import Success
 from api.errors import InternalError, Unavailable, documented
 from api.services import services_of
-from shared.jobs import WORKER_HEALTH_KEY
+from shared.jobs import FEED_WORKER_HEALTH_KEY, WORKER_HEALTH_KEY
 
 
 class Health(Struct, frozen=True):
@@ -18,17 +18,21 @@ class Health(Struct, frozen=True):
     status: Annotated[Literal["ok"], Meta(examples=["ok"])] = "ok"
 
 
+Life = Literal["alive", "missing"]
+
+
 class Readiness(Struct, frozen=True):
     """The store answers."""
 
     status: Annotated[
         Literal["ready", "degraded"],
         Meta(
-            description="`degraded`: no worker; feeds, cancellations and bulk orders wait.",
+            description="`degraded`: a worker is missing; feeds, or cancellations and bulk orders, wait.",
             examples=["ready"],
         ),
     ]
-    worker: Annotated[Literal["alive", "missing"], Meta(examples=["alive"])]
+    worker: Annotated[Life, Meta(examples=["alive"])]
+    feed_worker: Annotated[Life, Meta(examples=["alive"])]
 
 
 @get(
@@ -56,6 +60,11 @@ async def healthz() -> Success[Health]:
 )
 async def readyz(request: Request[Any, Any, Any]) -> Success[Readiness]:
     """Ask the store; a worker that has shown no sign of life for some seconds counts as missing."""
-    if await services_of(request).store.execute("EXISTS", WORKER_HEALTH_KEY):
-        return Success(data=Readiness("ready", "alive"))
-    return Success(data=Readiness("degraded", "missing"))
+    store = services_of(request).store
+    seen = await store.execute_many([("EXISTS", key) for key in (WORKER_HEALTH_KEY, FEED_WORKER_HEALTH_KEY)])
+    worker, feed_worker = map(_life, seen)
+    return Success(data=Readiness("ready" if all(seen) else "degraded", worker, feed_worker))
+
+
+def _life(is_seen: int) -> Life:
+    return "alive" if is_seen else "missing"

@@ -1,6 +1,7 @@
 """Requests that come again: what an Idempotency-Key stands for, and the first answer given once more."""
 
 import hashlib
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -8,10 +9,13 @@ import msgspec
 from litestar import Request, Response
 from msgspec import Struct
 
-from api.errors import ValidationFailed
+from api.errors import ApiError, RequestInProgress, ValidationFailed
 from api.parameters import failing_parameters
 from api.request_id import adopt_request_id, request_id_of
+from api.services import services_of
+from shared.atomic.request_operations import Begun, Repeated, Running, begin_request, end_request
 from shared.atomic.requests import RequestKey
+from shared.orders.placing import hold_ms_of
 
 _REPLAYED = {"Idempotency-Replayed": "true"}
 
@@ -43,6 +47,11 @@ def request_key(
     return RequestKey(_sha256(f"{route} {idempotency_key}".encode()), _sha256(msgspec.json.encode(asked)))
 
 
+def with_content(key: RequestKey | None, sha256: str) -> RequestKey | None:
+    """Have a key stand for a request with this content, too long to be decoded and kept."""
+    return key and key._replace(fingerprint=_sha256(f"{key.fingerprint} {sha256}".encode()))
+
+
 def replayed(*, is_repeated: bool) -> dict[str, str]:
     """Give the header that tells an answer given again."""
     return _REPLAYED if is_repeated else {}
@@ -65,6 +74,41 @@ def answer_kept(request: Request[Any, Any, Any], kept: bytes, *, is_repeated: bo
         media_type="application/json",
         headers={"Location": answer.location} | replayed(is_repeated=is_repeated),
     )
+
+
+async def answer_once(
+    request: Request[Any, Any, Any],
+    key: RequestKey | None,
+    new_id: str,
+    act: Callable[[Begun], Awaitable[bytes]],
+) -> Response[bytes]:
+    """Answer with what `act` gives, which is kept; or, when the request comes again, with what was kept.
+
+    `act` gets the id of what it is to make: `new_id`, or the one of an attempt that died.
+
+    Raises:
+        RequestInProgress: the first request with this key still runs.
+        RequestKeyReused: nothing was done.
+        ApiError: what `act` raises; the key is free again.
+        StoreUnavailable: the outcome is not known; the next request with this key takes it up.
+    """
+    if key is None:
+        begun = Begun(new_id, b"", is_resumed=False)
+        return answer_kept(request, await act(begun), is_repeated=False)
+    services, organization = services_of(request), request.auth.org_id
+    allowed_ms = hold_ms_of(services.settings)
+    found = await begin_request(services.store, organization, key, new_id, allowed_ms)
+    if isinstance(found, Repeated):
+        return answer_kept(request, found.answer, is_repeated=True)
+    if isinstance(found, Running):
+        raise RequestInProgress(found.for_ms)
+    try:
+        answer = await act(found)
+    except ApiError:
+        await end_request(services.store, organization, key, found, b"")
+        raise
+    await end_request(services.store, organization, key, found, answer)
+    return answer_kept(request, answer, is_repeated=False)
 
 
 def _sha256(data: bytes) -> str:

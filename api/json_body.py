@@ -11,6 +11,7 @@ from typing import Any, get_args
 import msgspec
 from litestar import Request
 from litestar.exceptions import InternalServerException
+from litestar.typing import FieldDefinition
 from msgspec import NODEFAULT, Struct
 from msgspec.inspect import ListType, Metadata, UnionType, type_info
 
@@ -25,7 +26,7 @@ class StrictRequest(Request[Any, Any, Any]):
 
         Raises:
             UnsupportedMediaType: it says that it is something else than JSON.
-            InvalidInput: it is empty.
+            InvalidInput: it is empty, and the handler needs one.
         """
         if not _is_json(self.headers.get("content-type", "")):
             raise UnsupportedMediaType
@@ -34,14 +35,17 @@ class StrictRequest(Request[Any, Any, Any]):
         except InternalServerException as error:
             # What Litestar makes of a caller who hangs up: no error of ours, and nobody reads the answer.
             raise InvalidInput from error
-        if not body:
+        if not body and not self._parameter.has_default:
             raise InvalidInput
         return body
 
     async def json(self) -> Any:
         """Decode the body as the type of the handler's `data`; raises as `decode_body`."""
-        data = self.route_handler.parsed_fn_signature.parameters["data"]
-        return decode_body(await self.body(), data.annotation)
+        return decode_body(await self.body(), self._parameter.annotation)
+
+    @property
+    def _parameter(self) -> FieldDefinition:
+        return self.route_handler.parsed_fn_signature.parameters["data"]
 
 
 class PatchBody(Struct, frozen=True):

@@ -16,6 +16,6 @@ def check_limit(request: Request[Any, Any, Any]) -> None:
         raise ValidationFailed({"limit": MUST["limit"]})
 
 
-def page_meta(total: int, limit: int, next_cursor: int | None) -> PageMeta:
-    """Say where a page stands; `next_cursor` is a place in the organization's sequence."""
+def page_meta(total: int, limit: int, next_cursor: int | str | None) -> PageMeta:
+    """Say where a page stands; `next_cursor` is what the next page's request brings."""
     return PageMeta(total, limit, 0, None if next_cursor is None else str(next_cursor))

@@ -1,9 +1,10 @@
-"""What routes take beside a body: ids in paths, pages and filters in queries, the Idempotency-Key."""
+"""What routes take beside a body: ids in paths, pages, filters and options in queries, and headers."""
 
 from typing import Annotated, Any, Final
 
 from litestar.params import HeaderParameter, PathParameter, QueryParameter
 
+from shared.feeds.profiles import CARRIER_NAME, Mode
 from shared.phone_number import NumberType
 
 UUID_PATTERN: Final = r"^[0-9a-fA-F-]{36}$(?!\n)"
@@ -24,6 +25,29 @@ Cursor = Annotated[
     ),
 ]
 Limit = Annotated[int, QueryParameter(ge=1, le=100, description="How many at most on this page.")]
+SyncCursor = Annotated[
+    str | None,
+    QueryParameter(
+        pattern=UUID_PATTERN, description="`meta.next_cursor` of the page before; the first page has none."
+    ),
+]
+Carrier = Annotated[
+    str,
+    PathParameter(
+        pattern=rf"^{CARRIER_NAME.pattern}$(?!\n)",
+        description="Whose feed it is: 1-32 characters of a-z, 0-9 and -.",
+        examples=[],
+    ),
+]
+ModeOption = Annotated[
+    Mode | None,
+    QueryParameter(description="What the feed says; without it what the carrier's profile has."),
+]
+DryRun = Annotated[bool, QueryParameter(description="Show what would change, and change nothing.")]
+Confirm = Annotated[
+    bool,
+    QueryParameter(description="You have looked at the feed: what it removes passes the guards."),
+]
 TypeFilter = Annotated[NumberType | None, QueryParameter(description="Only numbers of this type.")]
 CampaignFilter = Annotated[
     str | None, QueryParameter(pattern=UUID_PATTERN, description="Only numbers of this campaign.")
@@ -41,6 +65,14 @@ IdempotencyKey = Annotated[
         "answered as the first time.",
     ),
 ]
+ContentDigest = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Content-Digest",
+        description="`sha-256=:…:`, the digest of the body (RFC 9530): a feed that does not agree with it is "
+        "refused.",
+    ),
+]
 
 MUST: Final = {
     "id": "must be a UUID",
@@ -50,10 +82,15 @@ MUST: Final = {
     "campaign_id": "must be a UUID",
     "search": "must be at most 32 characters",
     "return_to_carrier": "must be true or false",
+    "carrier": "must be 1-32 characters of a-z, 0-9 and -",
+    "mode": "must be snapshot or delta",
+    "dry_run": "must be true or false",
+    "confirm": "must be true or false",
+    "Content-Digest": "must have a sha-256 digest, such as sha-256=:…:",
     "Idempotency-Key": "must be 1-255 printable ASCII characters",
 }
 """Parameter → the phrase that says what it must be."""
-_SHOWN: Final = {"idempotency_key": "Idempotency-Key"}
+_SHOWN: Final = {"idempotency_key": "Idempotency-Key", "content_digest": "Content-Digest"}
 
 
 def failing_parameters(errors: Any) -> dict[str, str]:

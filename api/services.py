@@ -10,10 +10,11 @@ from litestar.connection import ASGIConnection
 from msgspec import Struct
 
 from api.key_cache import KeyCache
+from shared.feeds.profiles import Profiles
 from shared.jobs import JobQueue
 from shared.search.area_stock import AreaStock
 from shared.settings import Settings
-from shared.store import Store
+from shared.store import API_CLIENT, Store
 
 _STATE_KEY = "services"
 _YOUNG_OBJECTS = 50_000
@@ -27,6 +28,7 @@ class Services(Struct, frozen=True):
     stock: AreaStock
     queue: JobQueue
     settings: Settings
+    profiles: Profiles
 
 
 def services_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Services:
@@ -35,15 +37,17 @@ def services_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Services:
     return services
 
 
-def lifespan(settings: Settings) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
-    """Make the context in which an app with these settings lives."""
+def lifespan(
+    settings: Settings, profiles: Profiles
+) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
+    """Make the context in which an app with these settings and profiles of feeds lives."""
 
     @asynccontextmanager
     async def run(app: Litestar) -> AsyncIterator[None]:
-        store = Store(settings.redis_url, settings.store_timeout_seconds)
+        store = Store(settings.redis_url, settings.store_timeout_seconds, API_CLIENT)
         queue = JobQueue(settings.redis_url, settings.store_timeout_seconds)
         keys = KeyCache(store, settings.key_cache_seconds)
-        app.state[_STATE_KEY] = Services(store, keys, AreaStock(store), queue, settings)
+        app.state[_STATE_KEY] = Services(store, keys, AreaStock(store), queue, settings, profiles)
         _spare_the_collector()
         try:
             yield

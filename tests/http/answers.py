@@ -11,6 +11,9 @@ ORDERS = "/v1/phone-numbers/orders"
 BULK = "/v1/phone-numbers/bulk"
 NUMBERS = "/v1/phone-numbers"
 RELEASE = "/v1/phone-numbers/bulk/release"
+FEEDS = "/v1/inventory/feeds"
+SYNCS = "/v1/inventory/syncs"
+COVERAGE = "/v1/inventory/coverage"
 
 ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -32,6 +35,8 @@ MORE_MESSAGES = {
     "INSUFFICIENT_INVENTORY": (409, "insufficient inventory"),
     "ORDER_NOT_CANCELLABLE": (409, "order cannot be cancelled"),
     "IDEMPOTENCY_IN_PROGRESS": (409, "request in progress"),
+    "SYNC_NOT_WAITING": (409, "sync is not waiting"),
+    "SYNC_NOT_APPLIED": (409, "sync cannot be rolled back"),
     "IDEMPOTENCY_KEY_REUSED": (422, "idempotency key reused"),
 }
 CODES = {code: (status, message) for status, (code, message) in MESSAGES.items()} | MORE_MESSAGES

@@ -4,8 +4,25 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.http.organizations import Organizations
+from shared.api_keys import Scope
+from tests.http.organizations import OPERATOR, Organization, Organizations
 from tests.support import Service
+
+FEEDS_FILE = """
+[profiles.sourced]
+source = "{directory}/sourced.csv"
+
+[profiles.sourceless]
+
+[profiles.delta]
+mode = "delta"
+
+[profiles.small]
+limits = {{ bytes = 1_000 }}
+
+[profiles.guarded]
+guards = {{ removed_percent = 0, removed_numbers = 0 }}
+"""
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +59,21 @@ def watchful(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     )
     yield service
     service.stop()
+
+
+@pytest.fixture(scope="session")
+def feeding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Run a service that has profiles of some carriers' feeds."""
+    directory = tmp_path_factory.mktemp("feeding")
+    (directory / "feeds.toml").write_text(FEEDS_FILE.format(directory=directory))
+    (directory / "sourced.csv").write_text("number\n+16105557000\n+16105557001\n")
+    service = Service(directory / "data", "--no-sample", NUMBERS_FEEDS_FILE=str(directory / "feeds.toml"))
+    yield service
+    service.stop()
+
+
+@pytest.fixture(scope="session")
+def operator(feeding: Service, organizations: Organizations) -> Organization:
+    """Give a key that may do all with the inventory."""
+    scopes = (*OPERATOR, Scope.PLATFORM_INVENTORY_READ)
+    return organizations.of(feeding, "inventory-tests", scopes)

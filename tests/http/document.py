@@ -10,7 +10,10 @@ import httpx
 Document = dict[str, Any]
 
 _ANNOTATIONS = {"title", "description", "examples", "default", "format"}
-_HEADERS = ("x-request-id", "www-authenticate", "location", "retry-after", "idempotency-replayed")
+_HEADERS = (
+    *("x-request-id", "www-authenticate", "location", "retry-after", "idempotency-replayed"),
+    "content-disposition",
+)
 """What the service itself says in headers, beside what every HTTP server does."""
 
 
@@ -87,8 +90,10 @@ def assert_described(document: Document, response: httpx.Response) -> None:
     answers = operation["responses"]
     assert str(response.status_code) in answers, f"{response.status_code} is not documented: {response.text}"
     described = answers[str(response.status_code)]
-    schema = described["content"]["application/json"]["schema"]
-    assert accepts(document, schema, response.json()), f"not as documented: {response.text}"
+    [(media_type, content)] = described["content"].items()
+    assert response.headers["content-type"].partition(";")[0] == media_type
+    answer = response.json() if media_type == "application/json" else response.text
+    assert accepts(document, content["schema"], answer), f"not as documented: {response.text}"
     for name, header in described["headers"].items():
         assert name in response.headers or not header["required"], f"{name} is missing"
     documented = {name.lower() for name in described["headers"]}

@@ -13,7 +13,20 @@ from api.app import create_app
 from shared import store_keys
 from shared.api_keys import digest_of, new_secret
 from shared.settings import Settings
-from tests.http.answers import BULK, NUMBERS, ORDERS, RELEASE, SEARCH, ULID, assert_error, found, new_client
+from tests.http.answers import (
+    BULK,
+    COVERAGE,
+    FEEDS,
+    NUMBERS,
+    ORDERS,
+    RELEASE,
+    SEARCH,
+    SYNCS,
+    ULID,
+    assert_error,
+    found,
+    new_client,
+)
 from tests.support import Service, wait_until
 
 JSON = {"Content-Type": "application/json"}
@@ -74,6 +87,21 @@ ANSWERS: list[tuple[int, str, str, dict[str, Any]]] = [
     (422, "GET", f"{NUMBERS}/x", {}),
     (422, "GET", f"{NUMBERS}?limit=0", {}),
     (422, "POST", ORDERS, {"content": b"{}"}),
+    (200, "GET", SYNCS, {}),
+    (200, "GET", COVERAGE, {}),
+    (400, "PUT", f"{FEEDS}/envelope", {"content": b""}),
+    (404, "POST", f"{FEEDS}/nobody/syncs", {}),
+    (404, "GET", f"{SYNCS}/{UNKNOWN_ID}", {}),
+    (404, "GET", f"{SYNCS}/{UNKNOWN_ID}/rejects", {}),
+    (404, "POST", f"{SYNCS}/{UNKNOWN_ID}/confirm", {}),
+    (404, "POST", f"{SYNCS}/{UNKNOWN_ID}/rollback", {}),
+    (405, "GET", f"{FEEDS}/envelope", {}),
+    (405, "POST", COVERAGE, {"content": b"{}"}),
+    (405, "GET", f"{SYNCS}/{UNKNOWN_ID}/confirm", {}),
+    (413, "POST", f"{FEEDS}/envelope/syncs", {"content": b" " * 70_000, "headers": JSON}),
+    (415, "POST", f"{FEEDS}/envelope/syncs", {"content": b"{}", "headers": {"Content-Type": "text/csv"}}),
+    (422, "GET", f"{SYNCS}/x", {}),
+    (422, "PUT", f"{FEEDS}/Envelope", {"content": b"number"}),
     (204, "OPTIONS", SEARCH, {}),
     (204, "OPTIONS", f"{NUMBERS}/{UNKNOWN_ID}", {}),
     (200, "GET", "/healthz", {}),
@@ -174,8 +202,9 @@ def test_no_two_requests_have_the_same_id_whatever_they_ask_for_themselves(clien
 def test_a_success_has_no_error_and_no_meta(client: httpx.Client) -> None:
     found(client.post(SEARCH, content=b"{}"))
     assert client.get("/healthz").json() == {"success": True, "data": {"status": "ok"}}
-    wait_until(lambda: client.get("/readyz").json()["data"]["worker"] == "alive", "the worker lives")
-    assert client.get("/readyz").json() == {"success": True, "data": {"status": "ready", "worker": "alive"}}
+    wait_until(lambda: client.get("/readyz").json()["data"]["status"] == "ready", "the workers live")
+    ready = {"status": "ready", "worker": "alive", "feed_worker": "alive"}
+    assert client.get("/readyz").json() == {"success": True, "data": ready}
 
 
 def test_a_server_error_says_internal_error_and_is_in_the_log_with_its_request_id(

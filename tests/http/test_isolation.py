@@ -6,9 +6,12 @@ import pytest
 from shared.api_keys import Scope
 from tests.http.answers import (
     BULK,
+    COVERAGE,
+    FEEDS,
     NUMBERS,
     ORDERS,
     RELEASE,
+    SYNCS,
     assert_alike,
     assert_error,
     bulk_order,
@@ -152,6 +155,7 @@ def test_an_organization_whose_name_is_the_beginning_of_anothers_sees_nothing_of
 
 
 READ, WRITE = Scope.NUMBERS_READ, Scope.NUMBERS_WRITE
+READ_INVENTORY, WRITE_INVENTORY = Scope.PLATFORM_INVENTORY_READ, Scope.PLATFORM_INVENTORY_WRITE
 ROUTES: list[tuple[str, str, Scope]] = [
     ("POST", ORDERS, WRITE),
     ("GET", ORDERS, READ),
@@ -164,6 +168,14 @@ ROUTES: list[tuple[str, str, Scope]] = [
     ("PATCH", f"{NUMBERS}/{UNKNOWN_ID}", WRITE),
     ("DELETE", f"{NUMBERS}/{UNKNOWN_ID}", WRITE),
     ("POST", RELEASE, WRITE),
+    ("POST", f"{FEEDS}/nobody/syncs", WRITE_INVENTORY),
+    ("PUT", f"{FEEDS}/Nobody", WRITE_INVENTORY),
+    ("GET", SYNCS, READ_INVENTORY),
+    ("GET", f"{SYNCS}/{UNKNOWN_ID}", READ_INVENTORY),
+    ("GET", f"{SYNCS}/{UNKNOWN_ID}/rejects", READ_INVENTORY),
+    ("POST", f"{SYNCS}/{UNKNOWN_ID}/confirm", WRITE_INVENTORY),
+    ("POST", f"{SYNCS}/{UNKNOWN_ID}/rollback", WRITE_INVENTORY),
+    ("GET", COVERAGE, READ_INVENTORY),
 ]
 
 
@@ -176,7 +188,7 @@ def by_scope(service: Service, organizations: Organizations) -> dict[tuple[bool,
             "isolation-tests-scopes",
             (scope,) if is_alone else tuple(one for one in Scope if one is not scope),
         ).client
-        for scope in (READ, WRITE)
+        for scope in (READ, WRITE, READ_INVENTORY, WRITE_INVENTORY)
         for is_alone in (True, False)
     }
 

@@ -7,7 +7,17 @@ import pytest
 
 from api.app import create_app
 from shared.settings import Settings
-from tests.http.answers import BULK, CODES, NUMBERS, ORDERS, RELEASE, SEARCH, new_client
+from tests.http.answers import (
+    BULK,
+    CODES,
+    FEEDS,
+    NUMBERS,
+    ORDERS,
+    RELEASE,
+    SEARCH,
+    SYNCS,
+    new_client,
+)
 from tests.http.document import Document, accepts, assert_described, resolve
 from tests.http.organizations import Organization, Organizations
 from tests.support import Service
@@ -17,6 +27,10 @@ OPEN = {"/healthz", "/readyz"}
 # What any route of /v1 can answer; a route that takes a body has more.
 ALWAYS = {"401", "403", "500", "503"}
 WITH_BODY = {"400", "413", "415", "422"}
+UPLOAD = (f"{FEEDS}/{{carrier}}", "put")
+"""The one route whose body is not JSON."""
+REJECTS = (f"{SYNCS}/{{id}}/rejects", "get")
+"""The one route whose answer is not JSON."""
 
 
 @pytest.fixture(scope="module")
@@ -121,20 +135,22 @@ def test_every_operation_under_v1_needs_a_key_and_no_other_does(document: Docume
 
 
 def test_every_operation_under_v1_has_all_errors_it_can_meet(document: Document) -> None:
-    for (path, _), operation in operations(document).items():
+    for (path, method), operation in operations(document).items():
         statuses = set(operation["responses"])
         if path.startswith("/v1/"):
             wanted = ALWAYS | (WITH_BODY if "requestBody" in operation else set())
+            wanted -= {"415"} if (path, method) == UPLOAD else set()
             assert wanted <= statuses, f"{path} lacks {wanted - statuses}"
         assert any(status.startswith("2") for status in statuses)
 
 
 def test_every_answer_is_described_has_a_schema_and_under_v1_examples_that_fit_it(document: Document) -> None:
-    for (path, _), operation in operations(document).items():
+    for (path, method), operation in operations(document).items():
         for status, response in operation["responses"].items():
             assert response["description"]
             [(media_type, content)] = response["content"].items()
-            assert media_type == "application/json"
+            is_csv = (path, method, status) == (*REJECTS, "200")
+            assert media_type == ("text/csv" if is_csv else "application/json")
             examples = [example["value"] for example in content.get("examples", {}).values()]
             assert examples or not path.startswith("/v1/")
             for example in examples:
@@ -143,13 +159,19 @@ def test_every_answer_is_described_has_a_schema_and_under_v1_examples_that_fit_i
                     assert CODES[example["error"]["code"]] == (int(status), example["error"]["message"])
 
 
-def test_every_body_is_json_is_required_and_admits_no_unknown_member(document: Document) -> None:
-    bodies = [
-        operation["requestBody"] for operation in operations(document).values() if "requestBody" in operation
-    ]
+def test_every_body_but_a_feed_is_json_is_required_if_a_member_is_and_admits_no_unknown_member(
+    document: Document,
+) -> None:
+    bodies = {
+        route: operation["requestBody"]
+        for route, operation in operations(document).items()
+        if "requestBody" in operation
+    }
+    feed = bodies.pop(UPLOAD)
+    assert (list(feed["content"]), feed["required"]) == (["*/*"], True)
     assert bodies
-    for body in bodies:
-        assert body["required"] is True
+    for route, body in bodies.items():
+        assert body["required"] is (route != (f"{FEEDS}/{{carrier}}/syncs", "post"))
         assert list(body["content"]) == ["application/json"]
         schema = resolve(document, body["content"]["application/json"]["schema"])
         assert schema["type"] == "object"
@@ -180,6 +202,19 @@ HEADERS: dict[tuple[str, str], dict[str, dict[str, bool]]] = {
     (f"{NUMBERS}/{{id}}", "patch"): {"200": {"Idempotency-Replayed": False}},
     (f"{NUMBERS}/{{id}}", "delete"): {"200": {"Idempotency-Replayed": False}},
     (RELEASE, "post"): {"200": {"Idempotency-Replayed": False}},
+    **{
+        route: {
+            "202": {"Location": True, "Idempotency-Replayed": False},
+            "409": {"Retry-After": False},
+        }
+        for route in (
+            UPLOAD,
+            (f"{FEEDS}/{{carrier}}/syncs", "post"),
+            (f"{SYNCS}/{{id}}/confirm", "post"),
+            (f"{SYNCS}/{{id}}/rollback", "post"),
+        )
+    },
+    REJECTS: {"200": {"Content-Disposition": True}},
 }
 
 
@@ -223,8 +258,8 @@ def test_a_route_without_a_body_has_no_400(document: Document) -> None:
 def test_the_example_of_a_422_names_fields_or_parameters_of_its_own_route(document: Document) -> None:
     for operation in operations(document).values():
         names = {parameter["name"] for parameter in operation.get("parameters", [])}
-        if "requestBody" in operation:
-            content = operation["requestBody"]["content"]["application/json"]
+        content = operation.get("requestBody", {}).get("content", {}).get("application/json")
+        if content is not None:
             names |= set(resolve(document, content["schema"])["properties"])
         refused = operation["responses"].get("422", {"content": {"application/json": {}}})
         for example in refused["content"]["application/json"].get("examples", {}).values():

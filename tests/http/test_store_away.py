@@ -2,7 +2,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -17,7 +17,7 @@ from tests.support import SCRIPTS, Service, wait_until
 NUMBERS = [f"+1209555{line:04}" for line in range(100, 105)]
 FEED = "\n".join(["number", *NUMBERS]).encode()
 APP = ("--app", "api.app:create_app", "run")
-WORKER = "worker.main.WorkerSettings"
+WORKERS = ("worker.main.WorkerSettings", "worker.feeds.main.WorkerSettings")
 
 
 def new_store(directory: Path, port: int) -> ValkeyServer:
@@ -168,34 +168,36 @@ def test_the_api_alone_is_degraded_but_searches_and_a_worker_makes_it_ready(
         headers={"Authorization": f"Bearer {done.stdout.split()[0]}"},
         timeout=10,
     )
-    check: list[str | Path] = [SCRIPTS / "arq", "--check", WORKER]
+    checks: list[list[str | Path]] = [[SCRIPTS / "arq", "--check", name] for name in WORKERS]
 
-    def worker() -> str | None:
+    def workers() -> tuple[str, str] | None:
         try:
             response = client.get("/readyz")
         except httpx.TransportError:
             return None
         assert response.status_code == 200
         data = response.json()["data"]
-        assert data["status"] == {"alive": "ready", "missing": "degraded"}[data["worker"]]
-        seen: str = data["worker"]
+        seen = (data["worker"], data["feed_worker"])
+        assert data["status"] == ("ready" if seen == ("alive", "alive") else "degraded")
         return seen
 
     with client, running(log, "litestar", *APP, "--port", str(port), **settings):
-        wait_until(lambda: worker() == "missing", f"the API runs, see {log}")
+        wait_until(lambda: workers() == ("missing", "missing"), f"the API runs, see {log}")
         assert found(search(client)) == []
-        assert run(check, **settings).returncode == 1
+        assert [run(check, **settings).returncode for check in checks] == [1, 1]
 
-        with running(tmp_path / "worker.log", "arq", WORKER, **settings):
-            wait_until(lambda: worker() == "alive", "the worker is seen")
-            assert run(check, **settings).returncode == 0
+        with ExitStack() as stack:
+            for name in WORKERS:
+                stack.enter_context(running(tmp_path / f"{name}.log", "arq", name, **settings))
+            wait_until(lambda: workers() == ("alive", "alive"), "the workers are seen")
+            assert [run(check, **settings).returncode for check in checks] == [0, 0]
             feed = tmp_path / "feed.csv"
             feed.write_bytes(FEED)
             ingested = run([numbers, "ingest", "--carrier", "alone", "--wait", feed], **settings)
             assert ingested.returncode == 0, ingested.stdout
             assert found(search(client)) == NUMBERS
 
-        wait_until(lambda: worker() == "missing", "the worker's end is seen")
+        wait_until(lambda: workers() == ("missing", "missing"), "the workers' end is seen")
         assert found(search(client)) == NUMBERS
 
 
