@@ -7,12 +7,15 @@ from redis.exceptions import RedisError
 
 from deploy.cli.audit import audit
 from deploy.cli.bench import bench
+from deploy.cli.feeds import feeds
 from deploy.cli.history import history
 from deploy.cli.ingest import ingest
 from deploy.cli.keys import keys
 from deploy.cli.stats import stats
+from deploy.cli.sync import sync
 from deploy.cli.up import up
 from shared.atomic.feed_operations import TooManyCarriers
+from shared.feeds.profiles import BadProfiles
 from shared.settings import BadSetting
 from shared.store import StoreUnavailable
 
@@ -23,7 +26,7 @@ def numbers() -> None:
     """Phone-number inventory: carriers' feeds go in, a search for available numbers comes out."""
 
 
-for _command in (up, keys, ingest, stats, history, audit, bench):
+for _command in (up, keys, ingest, sync, feeds, stats, history, audit, bench):
     numbers.add_command(_command)
 
 
@@ -46,7 +49,7 @@ def main() -> None:
         _give_up(f"the store cannot be reached: {error}")
     except RedisError as error:
         _give_up(f"the store refuses a command: {error}")
-    except (BadSetting, TooManyCarriers) as error:
+    except (BadSetting, BadProfiles, TooManyCarriers) as error:
         _give_up(str(error))
     except BrokenPipeError:
         sys.stderr.close()

@@ -1,6 +1,7 @@
 """Which store a command works on, and how it gets there."""
 
 import asyncio
+import shlex
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 import msgspec
+from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
@@ -34,6 +36,15 @@ data_dir_option = click.option(
 )
 
 
+feeds_file_option = click.option(
+    "--feeds-file",
+    metavar="FILE",
+    envvar=variable_of("feeds_file"),
+    help="The profiles of carriers' feeds; without it those that come with the service.  "
+    "[env: NUMBERS_FEEDS_FILE]",
+)
+
+
 def store_options(command: Command) -> Command:
     """Add `--redis-url` and `--data-dir` to a command."""
     return redis_url_option(data_dir_option(command))
@@ -56,6 +67,16 @@ def find_settings(redis_url: str | None, data_dir: Path) -> Settings:
             )
         redis_url = instance.redis_url
     return msgspec.structs.replace(settings, redis_url=checked_url(redis_url))
+
+
+def same_store(command: str) -> str:
+    """Give a `numbers` command as it has to be typed to work on the store that this one works on."""
+    context = click.get_current_context()
+    words = ["numbers", *command.split()]
+    for name in ("redis_url", "data_dir"):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            words += [f"--{name.replace('_', '-')}", without_password(str(context.params[name]))]
+    return shlex.join(words)
 
 
 def checked_url(redis_url: str) -> str:

@@ -48,7 +48,7 @@ def up(
     api_workers: int,
     ready_file: Path | None,
 ) -> None:
-    """Run the whole service: store, API and worker, until Ctrl-C.
+    """Run the whole service: store, API and workers, until Ctrl-C.
 
     The store is embedded and durable in the data directory, unless --redis-url names another.
     """

@@ -10,7 +10,7 @@ from tests.support import Service, numbers
 CARRIER = "stats-tests"
 STATES = ("available", "held", "assigned", "quarantined", "returned")
 LOCAL = [f"+1208{local}" for local in range(2_000_000, 2_001_234)]
-TOLL_FREE = [f"+1833{local}" for local in range(2_000_000, 2_000_003)]
+TOLL_FREE = [f"+1844{local}" for local in range(2_000_000, 2_000_003)]
 
 
 def feed(stock: list[str]) -> bytes:
@@ -40,7 +40,7 @@ def test_as_json_each_area_code_has_its_count_and_the_total_is_their_sum(stocked
 
     assert set(counted) == {"total", "area_codes"}
     assert counted["area_codes"]["208"] == only_available(len(LOCAL))
-    assert counted["area_codes"]["833"] == only_available(len(TOLL_FREE))
+    assert counted["area_codes"]["844"] == only_available(len(TOLL_FREE))
     assert list(counted["area_codes"]) == sorted(counted["area_codes"])
     areas = counted["area_codes"].values()
     assert counted["total"] == {state: sum(area[state] for area in areas) for state in STATES}
@@ -55,7 +55,7 @@ def test_for_people_each_area_code_has_a_line_with_its_type_and_the_last_line_is
     header, *lines, others, total = (line.split() for line in done.stdout.splitlines())
     assert header == ["area", "code", "type", *STATES]
     assert ["208", "local", "1,234", "0", "0", "0", "0"] in lines
-    assert ["833", "toll_free", "3", "0", "0", "0", "0"] in lines
+    assert ["844", "toll_free", "3", "0", "0", "0", "0"] in lines
     assert others[1::2] == ["held,", "assigned,", "quarantined,", "returned"]
     count = sum(int(line[2].replace(",", "")) for line in lines)
     areas = sum(line[2] != "0" for line in lines)

@@ -426,7 +426,7 @@ def kill_api(service: Service) -> int:
 
 
 def kill_worker(service: Service) -> int:
-    return one(service, "arq").pid
+    return one(service, "worker.main.").pid
 
 
 def kill_store(service: Service) -> int:
