@@ -49,6 +49,11 @@ class ChildProcess:
                 preexec_fn=_die_with_parent,  # noqa: PLW1509 - we have no threads
             )
 
+    @property
+    def pid(self) -> int:
+        """The process id; 0 before it was started."""
+        return self._process.pid if self._process else 0
+
     def exit_code(self) -> int | None:
         """Give the exit code of a process that has ended, None while it runs."""
         return self._process.poll() if self._process else 0
