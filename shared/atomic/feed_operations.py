@@ -118,14 +118,13 @@ async def mark_sync(
     reason: str,
     at: str,
     *,
-    generation: int | None = None,
+    generation: int,
 ) -> bool:
     """Change a sync's state from one to another, and say whether it had the first.
 
-    With a `generation`, only while no later run has written into the record.
+    Nothing is changed when a run later than `generation` has written into the record.
     """
-    last = "" if generation is None else generation
-    return bool(await _MARK_SYNC.run(store, [store_keys.sync(sync_id)], *change, reason, at, last))
+    return bool(await _MARK_SYNC.run(store, [store_keys.sync(sync_id)], *change, reason, at, generation))
 
 
 async def adopt_snapshot(

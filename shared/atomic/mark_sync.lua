@@ -6,14 +6,14 @@
 --         2 state that it gets
 --         3 reason
 --         4 the time, as the record has it
---         5 generation of the run that wrote last into it, '' for any
--- RETURNS 1; 0 when it has another state or generation, or is gone
+--         5 generation of the run that may have written last into it, or of an earlier one
+-- RETURNS 1; 0 when it has another state, a later run has written, or it is gone
 -- INVARIANT  what a run wrote meanwhile stays
 
 local sync = KEYS[1]
 
 local state, generation = unpack(redis.call('HMGET', sync, 'state', 'generation'))
-if state ~= ARGV[1] or ARGV[5] ~= '' and generation ~= ARGV[5] then
+if state ~= ARGV[1] or tonumber(generation or 0) > tonumber(ARGV[5]) then
   return 0
 end
 redis.call('HSET', sync, 'state', ARGV[2], 'reason', ARGV[3], 'updated_at', ARGV[4])

@@ -1,6 +1,8 @@
 """The spool: where a feed waits for the worker, in a directory that both sides share."""
 
 import hashlib
+import os
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -8,7 +10,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 _CHUNK_BYTES = 1 << 20
-_MODE = 0o600
+_PART = ".part"
+_PART_SECONDS = 86_400
+"""No upload takes longer: what is left then, nobody goes on with."""
 
 
 class FeedTooLarge(Exception):
@@ -58,10 +62,11 @@ class Spool:
     def writing(self, sync_id: str, max_bytes: int) -> Iterator[SpoolWriter]:
         """Take a feed, whole or, when the body raises, not at all; raises `OSError`."""
         self.make()
-        part = self.path_of(sync_id).with_suffix(".part")
+        # A name of its own, for somebody who is late may still be writing; only its owner may read it.
+        handle, name = tempfile.mkstemp(suffix=_PART, prefix=f"{sync_id}.", dir=self._directory)
+        part = Path(name)
         try:
-            with part.open("wb") as target:
-                part.chmod(_MODE)
+            with os.fdopen(handle, "wb") as target:
                 yield SpoolWriter(target, max_bytes)
             part.replace(self.path_of(sync_id))
         except BaseException:
@@ -76,12 +81,13 @@ class Spool:
         return writer.sha256
 
     def forget_leftovers(self, older_than_seconds: float) -> None:
-        """Delete what nobody has come back for: files that were last written so long ago."""
-        oldest = time.time() - older_than_seconds
-        for path in self._directory.iterdir():
-            with suppress(FileNotFoundError):
-                if path.suffix in (".part", ".feed") and path.stat().st_mtime < oldest:
-                    path.unlink()
+        """Delete what nobody has come back for: feeds last written so long ago, and parts of feeds."""
+        now = time.time()
+        for suffix, seconds in ((_PART, _PART_SECONDS), (".feed", older_than_seconds)):
+            for path in self._directory.glob(f"*{suffix}"):
+                with suppress(FileNotFoundError):
+                    if path.stat().st_mtime < now - seconds:
+                        path.unlink()
 
     def remove(self, sync_id: str) -> None:
         """Forget a feed; one that is gone already is fine."""

@@ -125,7 +125,7 @@ def new_sync_id() -> str:
 async def queue_feed(
     store: Store, sync_id: str, carrier: str, options: SyncOptions, *, sha256: str | None
 ) -> Sync:
-    """Record a sync and put it at the end of its carrier's queue.
+    """Record a sync, unless it is on record already, and put it at the end of its carrier's queue.
 
     Its feed is in the spool and has the digest `sha256`; without one it is fetched from the carrier's source.
 
@@ -154,14 +154,15 @@ async def queue_feed(
         for item in (name, int(value) if isinstance(value, bool) else value)
     ]
     oldest = clock.ms_of(at.timestamp() - SYNC_LIFETIME_SECONDS)
-    await store.execute_many(
-        [
-            ("HSET", key, *fields),
-            ("EXPIRE", key, SYNC_LIFETIME_SECONDS),
-            ("ZADD", store_keys.SYNCS, clock.ms_of(at.timestamp()), sync.id),
-            ("ZREMRANGEBYSCORE", store_keys.SYNCS, "-inf", oldest),
-        ]
-    )
+    if not await store.execute("EXISTS", key):
+        await store.execute_many(
+            [
+                ("HSET", key, *fields),
+                ("EXPIRE", key, SYNC_LIFETIME_SECONDS),
+                ("ZADD", store_keys.SYNCS, clock.ms_of(at.timestamp()), sync.id),
+                ("ZREMRANGEBYSCORE", store_keys.SYNCS, "-inf", oldest),
+            ]
+        )
     await _queue(store, carrier, Task.READ if sha256 else Task.FETCH, sync.id)
     return sync
 
@@ -180,14 +181,15 @@ async def confirm_sync(store: Store, sync: Sync) -> Sync:
 
 
 async def roll_back_sync(store: Store, sync: Sync) -> Sync:
-    """Have the stock brought back that the carrier's feed made before this sync.
+    """Have the stock brought back that the carrier's feed made before this sync, and forget what of it waits.
 
     Raises:
-        SyncNotApplied: it has changed nothing, or a later one has.
+        SyncNotApplied: it has changed nothing, or a later one has, and nothing of it waits.
         StoreUnavailable: the store did not answer; the same call again does no harm.
     """
     applied_by = await store.execute("HGET", store_keys.feed(sync.carrier), "applied_by")
-    if applied_by is None or applied_by.decode() != sync.id:
+    is_applied = applied_by is not None and applied_by.decode() == sync.id
+    if not is_applied and sync.state is not SyncState.WAITING:
         raise SyncNotApplied(f"the stock of {sync.carrier} is not what the sync {sync.id} made it")
     await _queue(store, sync.carrier, Task.ROLL_BACK, sync.id)
     return await _requeued(store, sync)
@@ -211,11 +213,16 @@ async def update_sync(store: Store, run: FeedRun, **changes: str | int) -> None:
     await record_run(store, run, [item for change in changes.items() for item in change])
 
 
-async def supersede_sync(store: Store, sync_id: str, reason: str) -> None:
-    """Note that the removals of a sync are not wanted any more; raises `StoreUnavailable`."""
+async def supersede_sync(store: Store, run: FeedRun, sync_id: str, reason: str) -> None:
+    """Note that a run has made the removals of another sync pointless, unless a later run has written since.
+
+    Raises:
+        StoreUnavailable: the store did not answer.
+    """
     at = msgspec.to_builtins(await clock.now(store))
     for state in (SyncState.WAITING, SyncState.QUEUED):
-        await mark_sync(store, sync_id, (state, SyncState.SUPERSEDED), reason, at)
+        change = (state, SyncState.SUPERSEDED)
+        await mark_sync(store, sync_id, change, reason, at, generation=run.generation)
 
 
 async def read_sync(store: Store, sync_id: str) -> Sync | None:

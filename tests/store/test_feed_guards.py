@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from shared import store_keys
+from shared.atomic.feed_operations import FeedRun
 from shared.feeds.profiles import Guards, Mode, Profile
 from shared.feeds.syncs import Sync, SyncNotWaiting, SyncState, confirm_sync, supersede_sync
 from shared.stock_score import MMS, SMS
@@ -112,6 +113,16 @@ async def test_a_second_confirmation_is_refused(feeding: Feeding) -> None:
         await feeding.confirm(sync)
 
 
+async def test_a_confirmation_counts_even_when_whoever_gave_it_died_before_it_was_noted(
+    feeding: Feeding,
+) -> None:
+    waiting = await made_wait(feeding)
+    await feeding.store.execute("RPUSH", store_keys.feed_queue("acme"), f"confirm:{waiting.id}")
+    assert await feeding.run("acme") == 1
+    assert (await feeding.ended(waiting.id)).state is SyncState.APPLIED
+    await feeding.check_settled({"acme": SECOND})
+
+
 async def test_two_confirmations_at_once_do_it_once(feeding: Feeding) -> None:
     waiting = await made_wait(feeding)
     await asyncio.gather(*(confirm_sync(feeding.store, waiting) for _ in range(2)))
@@ -208,7 +219,7 @@ async def test_a_dry_run_leaves_what_waits(feeding: Feeding) -> None:
 
 async def test_a_sync_that_has_ended_is_not_superseded(feeding: Feeding) -> None:
     sync = await feeding.ingest("acme", FIRST)
-    await supersede_sync(feeding.store, sync.id, "late")
+    await supersede_sync(feeding.store, FeedRun("acme", 9, "read", "another"), sync.id, "late")
     assert await feeding.record(sync.id) == sync
 
 

@@ -162,7 +162,9 @@ async def test_a_rollback_behind_the_confirmation_in_the_queue_undoes_both(feedi
     await feeding.check_settled({"acme": FIRST})
 
 
-async def test_a_delta_before_the_rollback_in_the_queue_leaves_the_sync_waiting(feeding: Feeding) -> None:
+async def test_a_delta_before_the_rollback_in_the_queue_stays_and_only_the_removals_are_dropped(
+    feeding: Feeding,
+) -> None:
     await feeding.ingest("acme", FIRST)
     feeding.profiles = profiles(NO_REMOVAL)
     sync = await feeding.ingest("acme", SECOND)
@@ -171,21 +173,33 @@ async def test_a_delta_before_the_rollback_in_the_queue_leaves_the_sync_waiting(
     await roll_back_sync(feeding.store, sync)
     assert await feeding.run("acme") == 2
     sync = await feeding.ended(sync.id)
-    assert sync.state is SyncState.WAITING
-    await feeding.check_settled({"acme": STAYS | {new: 0}}, {sync.id: FIRST.keys() - SECOND.keys()})
-    await feeding.confirm(sync)
-    await feeding.check_settled({"acme": SECOND | {new: 0}})
+    assert (sync.state, sync.reason) == (
+        SyncState.SUPERSEDED,
+        "what it removes is not wanted any more; what it added stays",
+    )
+    await feeding.check_settled({"acme": STAYS | {new: 0}})
 
 
-async def test_what_waited_from_before_is_superseded_by_the_rollback_of_a_delta(feeding: Feeding) -> None:
+async def test_a_delta_that_only_waits_can_be_declined_and_brought_again(feeding: Feeding) -> None:
+    await feeding.ingest("acme", FIRST)
+    feeding.profiles = profiles(NO_REMOVAL)
+    delta = [(number, None) for number in sorted(FIRST)[:2]]
+    for _ in range(2):
+        waiting = await feeding.delta("acme", delta)
+        assert waiting.state is SyncState.WAITING
+        assert (await feeding.roll_back(waiting)).state is SyncState.SUPERSEDED
+        await feeding.check_settled({"acme": FIRST})
+
+
+async def test_what_waited_from_before_still_waits_after_the_rollback_of_a_delta(feeding: Feeding) -> None:
     await feeding.ingest("acme", FIRST)
     feeding.profiles = profiles(NO_REMOVAL)
     waiting = await feeding.ingest("acme", SECOND)
     new = next(number for number in NUMBERS if number not in STAYS)
     await feeding.roll_back(await feeding.delta("acme", [(new, SMS)]))
     old = await feeding.ended(waiting.id)
-    assert (old.state, old.reason) == (SyncState.SUPERSEDED, "what came before it was rolled back")
-    await feeding.check_settled({"acme": STAYS})
+    assert old.state is SyncState.WAITING
+    await feeding.check_settled({"acme": STAYS}, {waiting.id: FIRST.keys() - SECOND.keys()})
 
 
 # Deltas

@@ -290,10 +290,10 @@ async def test_removals_wait_until_they_are_forgotten_with_what_is_kept_of_them(
 
 async def test_a_sync_is_marked_only_when_it_is_what_it_is_thought_to_be(store: Store) -> None:
     record = store_keys.sync("first")
-    assert not await mark_sync(store, "first", ("waiting", "queued"), "", "now")
+    assert not await mark_sync(store, "first", ("waiting", "queued"), "", "now", generation=1)
     assert await store.execute("EXISTS", record) == 0
     await record_run(store, FeedRun("acme", 1, "read", "first"), ["state", "waiting", "read", 7])
-    assert not await mark_sync(store, "first", ("queued", "superseded"), "late", "now")
+    assert not await mark_sync(store, "first", ("queued", "superseded"), "late", "now", generation=1)
     assert not await mark_sync(store, "first", ("waiting", "queued"), "", "now", generation=0)
     assert await mark_sync(store, "first", ("waiting", "superseded"), "newer", "now", generation=1)
     assert await store.execute("HGETALL", record) == {

@@ -158,7 +158,7 @@ async def do_forget_removals(store: Store) -> None:
 
 async def do_mark_sync(store: Store) -> None:
     await record_run(store, RUN, ["state", "waiting"])
-    assert await mark_sync(store, "a-sync", ("waiting", "queued"), "", "now")
+    assert await mark_sync(store, "a-sync", ("waiting", "queued"), "", "now", generation=1)
 
 
 async def do_record_run(store: Store) -> None:

@@ -5,6 +5,7 @@ fits into memory, and comparing two costs milliseconds. Everything is done an ar
 nothing of the size of a feed exists twice.
 """
 
+from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -23,8 +24,8 @@ Offers = Mapping[str, Places]
 Numbers = Mapping[str, BitMap]
 """Area code → local numbers."""
 
-_GATHERED_NUMBERS = 1_000
-"""Of one area code and features, before they go into their bitmap: 20 MB over 300 area codes."""
+_GATHERED_NUMBERS = 4_000
+"""Of one area code and features, before they go into their bitmap: 10 MB over 300 area codes."""
 
 
 class SnapshotBuilder:
@@ -33,13 +34,16 @@ class SnapshotBuilder:
     def __init__(self) -> None:
         """Begin with nothing."""
         self._areas: defaultdict[str, defaultdict[int, BitMap]] = defaultdict(lambda: defaultdict(BitMap))
-        self._gathered: defaultdict[int, defaultdict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+        # Arrays, for they hold numbers and not objects: less memory to go through.
+        self._gathered: defaultdict[int, defaultdict[str, array[int]]] = defaultdict(
+            lambda: defaultdict(lambda: array("I"))
+        )
         self._numbers = 0
 
     def add(self, block: Block) -> None:
         """Add some rows."""
         gathered = self._gathered
-        # 0.18 µs a row over 300 area codes; adding the few of each block at once to their bitmaps took 0.28.
+        # 0.16 µs a row over 300 area codes; adding the few of each block at once to their bitmaps took 0.28.
         for (area_code, local), features in block.rows:
             gathered[features][area_code].append(local)
         self._put_away(_GATHERED_NUMBERS)
@@ -52,7 +56,7 @@ class SnapshotBuilder:
             for area_code, numbers in areas.items():
                 if len(numbers) >= at_least:
                     self._areas[area_code][features].update(numbers)
-                    numbers.clear()
+                    del numbers[:]
 
     def finish(self) -> tuple[Offers, int]:
         """Give the snapshot and how many numbers were brought that had been brought before.

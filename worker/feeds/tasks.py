@@ -91,6 +91,9 @@ async def do_task(feeds: Feeds, run: FeedRun, sync: Sync, progress: Progress) ->
 
 async def _fetch(feeds: Feeds, run: FeedRun, sync: Sync, progress: Progress) -> Outcome:
     profile = feeds.profiles.of(run.carrier)
+    if sync.sha256 and feeds.spool.path_of(sync.id).exists():
+        # One sync is one feed: what an earlier run of it has fetched, whatever the source has now.
+        return await _read_spooled(feeds, run, sync, sync.sha256, progress)
     state = await read_feed_state(feeds.store, run.carrier)
     # What is read differently now is fetched again.
     reader = hashlib.sha256(msgspec.json.encode(profile)).hexdigest()[:16]
@@ -102,7 +105,7 @@ async def _fetch(feeds: Feeds, run: FeedRun, sync: Sync, progress: Progress) -> 
     fetched = await fetch(profile, feeds.spool, sync.id, known if is_known else None)
     if fetched is None:
         return Outcome(SyncState.APPLIED, "the source has not changed since it was fetched last")
-    if (fetched.modified_ms or state.source_ms) < state.source_ms:
+    if is_known and (fetched.modified_ms or state.source_ms) < state.source_ms:
         return Outcome(SyncState.SUPERSEDED, "the source's feed is older than the one that was applied last")
     await update_sync(feeds.store, run, sha256=fetched.sha256)
     outcome = await _read_spooled(feeds, run, sync, fetched.sha256, progress)
@@ -112,8 +115,10 @@ async def _fetch(feeds: Feeds, run: FeedRun, sync: Sync, progress: Progress) -> 
 
 
 async def _note_source(store: Store, run: FeedRun, reader: str, fetched: Fetched) -> None:
-    version = f"{reader} {fetched.version}" if fetched.version else ""
-    fields: list[str | int] = ["source_version", version, "source_ms", fetched.modified_ms or 0]
+    version = f"{reader} {fetched.version or ''}"
+    # A time that is still to come would make all that follows look older.
+    source_ms = min(fetched.modified_ms or 0, await clock.now_ms(store))
+    fields: list[str | int] = ["source_version", version, "source_ms", source_ms]
     await write_feed(store, run, store_keys.feed(run.carrier), [*fields, "noted_by", run.sync_id])
 
 
@@ -124,8 +129,11 @@ async def _read(feeds: Feeds, run: FeedRun, sync: Sync, progress: Progress) -> O
 async def _read_spooled(feeds: Feeds, run: FeedRun, sync: Sync, sha256: str, progress: Progress) -> Outcome:
     store, profile = feeds.store, feeds.profiles.of(run.carrier)
     mode = sync.mode or profile.mode
-    if mode is Mode.DELTA and await _was_applied(store, run, sha256):
-        return Outcome(SyncState.APPLIED, "the same delta was applied before; nothing was changed")
+    if mode is Mode.DELTA and not sync.confirm and await _was_applied(store, run, sha256):
+        return Outcome(
+            SyncState.APPLIED,
+            "the same delta was applied before; nothing was changed (unless it is confirmed)",
+        )
     begun = time.monotonic()
     path = feeds.spool.path_of(sync.id)
     reading = await asyncio.to_thread(read_spooled, path, sha256, profile, mode, progress)
@@ -140,7 +148,8 @@ async def _read_spooled(feeds: Feeds, run: FeedRun, sync: Sync, sha256: str, pro
     if reason := _refusal(profile, mode, reading, progress):
         return Outcome(SyncState.REFUSED, reason, counts)
     before = await look_at_stock(store, run, feeds.profiles, set() if sync.dry_run else set(reading.offers))
-    began = await _before_sync(store, run, before)
+    is_another = sync.sha256 not in (None, sha256)
+    began = before.applied if is_another else await _before_sync(store, run, before)
     plan = _plan(began, reading.offers, mode, None if sync.confirm else profile)
     if sync.dry_run:
         return _forecast(began, plan, counts)
@@ -224,7 +233,7 @@ async def _drop_waiting(store: Store, run: FeedRun, sync_ids: list[str], reason:
         return
     for sync_id in sync_ids:
         if sync_id != run.sync_id:
-            await supersede_sync(store, sync_id, reason)
+            await supersede_sync(store, run, sync_id, reason)
     # Last: a run that dies before finds them once more.
     await forget_removals(store, run, sync_ids)
 
@@ -249,16 +258,21 @@ async def _confirm(feeds: Feeds, run: FeedRun, sync: Sync, progress: Progress) -
 async def _roll_back(feeds: Feeds, run: FeedRun, sync: Sync, progress: Progress) -> Outcome:
     store = feeds.store
     before = await look_at_stock(store, run, feeds.profiles, set())
-    if before.state.applied_by is None:
-        return Outcome(SyncState.SUPERSEDED, "rolled back")
-    waiting = await waiting_syncs(store, run.carrier)
-    if before.state.applied_by != run.sync_id or before.state.previous is None:
-        still = SyncState.WAITING if run.sync_id in waiting else SyncState.APPLIED
-        return Outcome(still, "not rolled back: a later sync has changed the stock")
+    is_applied = before.state.applied_by == run.sync_id and before.state.previous is not None
+    is_waiting = run.sync_id in await waiting_syncs(store, run.carrier)
+    if before.state.applied_by is not None and not is_applied and not is_waiting:
+        return Outcome(SyncState.APPLIED, "not rolled back: a later sync has changed the stock")
     # First: once the stock is what it was, a run that follows a dead one does not know what there was to do.
-    await _drop_waiting(store, run, waiting, "what came before it was rolled back")
     if sync.sha256:
         await store.execute("ZREM", store_keys.feed_contents(run.carrier), sync.sha256)
+    if is_waiting:
+        await forget_removals(store, run, [run.sync_id])
+        if not is_applied:
+            return Outcome(
+                SyncState.SUPERSEDED, "what it removes is not wanted any more; what it added stays"
+            )
+    if not is_applied:
+        return Outcome(SyncState.SUPERSEDED, "rolled back")
     previous = await load_snapshot(store, run.carrier, before.state.previous)
     change, _ = await apply_offers(store, before, previous, progress.show_sent, rolls_back=True)
     return Outcome(
