@@ -10,7 +10,7 @@
 -- ARGV    1 generation of the run
 --         2 carrier ordinal
 --         3 area code
---         4 features * 2^24 + local numbers, packed unsigned 32-bit little-endian, at most 200
+--         4 features * 2^24 + local numbers, packed unsigned 32-bit little-endian, at most 100
 --         5 carrier
 --         6 ",ordinal,ordinal,": the carriers in the order in which their offers count
 -- RETURNS 1, and how many of the numbers no feed can make available; 0 when the run was overtaken and nothing
