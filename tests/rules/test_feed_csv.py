@@ -258,3 +258,9 @@ def test_one_bad_row_among_many_good_ones_costs_only_itself(read: Read) -> None:
     rows, rejects = read("\n".join(["number,sms,mms", *lines, ""]).encode())
     assert rows == [row for at, row in enumerate(expected) if at not in bad]
     assert [line - 2 for line, _ in rejects] == list(bad)
+
+
+def test_a_header_of_more_than_1000_columns_is_refused(read: Read, refused: Refused) -> None:
+    assert read(b"number" + b"," * 999 + b"\n4155550101" + b"," * 999 + b"\n") == ([(ONE, 0)], [])
+    reason = "the header has 1,001 columns; more than 1,000 are not read"
+    assert refused(b"number" + b"," * 1_000 + b"\n4155550101\n") == reason

@@ -176,3 +176,16 @@ def test_much_around_the_array_is_refused(refused: Refused, around: bytes) -> No
             refused(around % (b"y" * 5_000_000), MEMBER)
             == "the JSON has more than 2,097,152 bytes besides its array"
         )
+
+
+@pytest.mark.parametrize("before", [b"[", b"[%b" % GOOD, b"[%b," % GOOD])
+def test_white_space_of_any_length_is_passed_without_being_kept(tmp_path: Path, before: bytes) -> None:
+    path = tmp_path / "feed"
+    with path.open("wb") as file:
+        file.write(before)
+        for _ in range(50):
+            file.write(b" \n" * 500_000)
+        file.write(b"]" if before == b"[" + GOOD else GOOD + b"]")
+    with limited_memory(13_000_000):
+        rows = [row for block in read_feed(path, JSON) for row in block.rows]
+    assert rows == [(ONE, 0)] * (2 if before.endswith(b",") else 1)

@@ -1,6 +1,6 @@
 import pytest
 
-from shared.feeds.profiles import Profile
+from shared.feeds.profiles import Format, Profile
 from shared.feeds.rows import REMOVAL
 from shared.stock_score import MMS, SMS
 from tests.rules.feed_files import ONE, THREE, TWO, Read
@@ -27,8 +27,8 @@ def test_reads_ndjson_with_numbers_as_text_or_integers_and_unknown_members(read:
         '{"number": true}',
         '{"number": 4155550101.5}',
         '{"number": ["4155550101"]}',
-        '{"number": "4155550101", "sms": "yes"}',
-        '{"number": "4155550101", "mms": 1}',
+        '{"number": "4155550101", "sms": 1.0}',
+        '{"number": "4155550101", "mms": [true]}',
         '{"number": "4155550101"} {"number": "4155550101"}',
         '{"number": ' + "9" * 5000 + "}",
         '{"number": "4155550101", "x": ' + "[" * 30_000 + "]" * 30_000 + "}",
@@ -111,3 +111,67 @@ def test_one_bad_row_among_many_good_ones_costs_only_itself(read: Read) -> None:
     rows, rejects = read("\n".join([*lines, ""]).encode())
     assert len(rows) == 4_996
     assert [line for line, _ in rejects] == [1_001, 1_002, 3_001, 4_001]
+
+
+@pytest.mark.parametrize(
+    ("member", "meaning"),
+    [
+        ('"deleted":true', REMOVAL),
+        ('"is_deleted":"yes"', REMOVAL),
+        ('"Marked For Deletion":1', REMOVAL),
+        ('"operation":"delete"', REMOVAL),
+        ('"action":null,"Operation":"delete"', REMOVAL),
+        ('"smsEnabled":true', SMS),
+        ('"mms_capable":1', MMS),
+        ('"capabilities":["sms"]', SMS),
+        ('"deleted":false,"smsEnabled":null', 0),
+    ],
+)
+def test_what_the_first_row_does_not_say_may_come_later_under_any_usual_name(
+    read: Read, member: str, meaning: int
+) -> None:
+    rows = ['{"number":"4155550101","city":"Reno"}'] * 1_000
+    rows[500] = f'{{"number":"2122345678",{member}}}'
+    expected = [(ONE, 0)] * 500 + [(TWO, meaning)] + [(ONE, 0)] * 499
+    assert read("\n".join([*rows, ""]).encode()) == (expected, [])
+    assert read(f"[{','.join(rows)}]".encode(), Profile(format=Format.JSON)) == (expected, [])
+
+
+def test_later_rows_may_differ_in_the_name_of_what_the_first_does_not_say(read: Read) -> None:
+    content = (
+        b'{"number":"4155550101"}\n{"number":"4155550101","deleted":true}\n'
+        b'{"number":"2122345678","isDeleted":true}\n{"number":"6049876543","marked_for_deletion":true}\n'
+    )
+    assert read(content).rows == [(ONE, 0), (ONE, REMOVAL), (TWO, REMOVAL), (THREE, REMOVAL)]
+
+
+def test_removals_are_seen_however_many_other_members_there_are(read: Read) -> None:
+    rows = [f'{{"number":"4155550101","x{at}":1}}' for at in range(1_000)]
+    rows += ['{"number":"2122345678","deleted":true}', '{"number":"6049876543","marked_for_deletion":true}']
+    rows += ['{"number":"4155550101","a\\"b":1,"s\\"ms":true}']
+    parsed, rejects = read("\n".join([*rows, ""]).encode())
+    assert parsed == [(ONE, 0)] * 1_000 + [(THREE, REMOVAL), (ONE, 0)]
+    assert rejects == [(1_001, "has yet another name for marked_for_deletion: 'deleted'")]
+
+
+@pytest.mark.parametrize(
+    ("flag", "is_on"),
+    [
+        *((text, True) for text in ("true", "1", '"true"', '"Yes"', '"1"', '" y "')),
+        *((text, False) for text in ("false", "0", "null", '"false"', '"NO"', '"0"', '""')),
+    ],
+)
+def test_reads_flags_as_csv_does(read: Read, flag: str, is_on: bool) -> None:
+    content = (
+        f'{{"number":"4155550101","sms":{flag}}}\n{{"number":"4155550101","mms":{flag}}}\n'
+        f'{{"number":"4155550101","marked_for_deletion":{flag}}}\n'
+    )
+    assert read(content.encode()) == ([(ONE, is_on and at) for at in (SMS, MMS, REMOVAL)], [])
+
+
+@pytest.mark.parametrize("member", ["sms", "mms", "marked_for_deletion"])
+@pytest.mark.parametrize("flag", ["2", "-1", '"perhaps"', "1.0", "[]", "{}"])
+def test_rejects_what_is_no_flag_and_names_the_member(read: Read, member: str, flag: str) -> None:
+    rows, [(line, reason)] = read(f'{{"number":"4155550101","{member}":{flag}}}\n'.encode())
+    assert (rows, line) == ([], 1)
+    assert member in reason

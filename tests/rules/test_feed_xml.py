@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from shared.feeds.formats.read import read_feed
@@ -156,6 +157,48 @@ def test_a_text_that_is_too_long_costs_its_row(read: Read) -> None:
         f"<tn>{long}</tn>", f"<tn>4155550101</tn><features>sms {long}</features>", "<tn>4155550101</tn>"
     )
     assert read(content, profile) == ([(ONE, 0)], [(1, "is longer than 64 bytes")] * 2)
+
+
+@pytest.mark.parametrize("profile", [XML, Profile(format=Format.XML, rows="d")], ids=["parents", "named"])
+@pytest.mark.parametrize(
+    "said", ["<features>aaaaa</features>" * 20, "<features/>" * 100, "<features><f>a</f></features>" * 30]
+)
+def test_all_that_is_said_in_a_row_has_one_limit(read: Read, profile: Profile, said: str) -> None:
+    profile = msgspec.structs.replace(profile, limits=Limits(line_bytes=80))
+    good = "<tn>4155550101</tn><features>sms</features><features>mms</features>"
+    content = rows_of(good, f"{said}<tn>2122345678</tn>", f"<tn>2122345678</tn>{said}", good)
+    expected = [(1, "is longer than 80 bytes")] * 2
+    assert read(content, profile) == ([(ONE, SMS | MMS)] * 2, expected)
+
+
+def test_what_is_too_long_elsewhere_costs_no_row(read: Read) -> None:
+    profile = Profile(format=Format.XML, limits=Limits(line_bytes=64))
+    long = f"<features>{'a' * 70}</features>"
+    content = f"<r>{long}<q>{long}</q><d><tn>4155550101</tn></d>{long}</r>"
+    assert read(content.encode(), profile) == ([(ONE, 0)], [])
+
+
+@pytest.mark.parametrize(
+    "element",
+    [b"<features>aaaaa</features>", b"<features>" + b"a" * 60_000 + b"</features>", b"<features/>"],
+    ids=["short", "long", "empty"],
+)
+@pytest.mark.parametrize("start", [b"<r>", b"<r><row>"])
+def test_memory_stays_flat_over_5_mb_said_about_no_number(
+    tmp_path: Path, start: bytes, element: bytes
+) -> None:
+    path = tmp_path / "feed"
+    path.write_bytes(start + element * (5_000_000 // len(element)))
+    with limited_memory(16_000_000), pytest.raises(FeedRefused, match="cut off"):
+        list(read_feed(path, NAMED if start == b"<r><row>" else XML))
+
+
+def test_memory_stays_flat_over_a_row_of_200_000_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "feed"
+    path.write_bytes(b"<r><row>" + b"<line>4155550101</line>" * 200_000 + b"</row></r>")
+    with limited_memory(8_000_000):
+        rejects = [row for block in read_feed(path, NAMED) for row in block.rejects]
+    assert [row.reason for row in rejects] == ["has 200000 numbers"]
 
 
 @pytest.mark.parametrize("start", [b"<r><tn>", b"<r><city>", b"<r><![CDATA[", b"<r><tn><![CDATA["])

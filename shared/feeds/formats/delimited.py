@@ -24,6 +24,9 @@ from shared.phone_number import InvalidNumber, PhoneNumber, parse_number
 
 _DELIMITERS = ",;\t|"
 
+_MOST_COLUMNS = 1_000
+"""Each makes the patterns of a row longer, which take their time to compile."""
+
 
 class Table(NamedTuple):
     """What the header says of the rows."""
@@ -68,7 +71,8 @@ def read_header(
     """Read a header, in which all roles of one of the groups in `needed` have to be.
 
     Raises:
-        FeedRefused: it does not have them, or lacks one that the profile names; with the columns that it has.
+        FeedRefused: it does not have them, or lacks one that the profile names, with the columns that it has;
+            or it has too many of them.
     """
     header = line.data.removesuffix(b"\r")
     if len(header) > profile.limits.line_bytes:
@@ -86,6 +90,10 @@ def read_header(
         columns = {role: at for role, at in find_columns(names, profile).items() if role in roles}
         missing = _missing(columns, profile, roles, needed)
         if missing is None:
+            if len(names) > _MOST_COLUMNS:
+                raise FeedRefused(
+                    f"the header has {len(names):,} columns; more than {_MOST_COLUMNS:,} are not read"
+                )
             return Table(delimiter, len(names), columns)
         refusals.append(f"the header has no {missing}; its columns are: {shown(names)}")
     raise FeedRefused(refusals[0])

@@ -67,8 +67,14 @@ class Elements:
     def _pass_separator(self) -> bool:
         """Go to the beginning of the next element; False when the data or the array ends before it."""
         text = _find_text(self._data, self._at)
-        if not self._is_between or text is None:
-            return not self._is_between and self.rest is None
+        if text is None:
+            # What is kept would be searched again with every chunk.
+            self._at = self._scan.at = len(self._data)
+            return False
+        if not self._is_between:
+            self._at = text.start()
+            self._scan.at = max(self._scan.at, self._at)
+            return True
         if text.group() == b"]":
             self.rest = self._data[text.end() :]
             return False
@@ -76,7 +82,7 @@ class Elements:
             raise FeedRefused(f"the JSON is broken behind element {self._count}, where a comma is missing")
         self._at = self._scan.at = text.end()
         self._is_between = False
-        return True
+        return self._pass_separator()
 
     def _take_piece(self) -> bool:
         """Read as many whole elements as a piece may have; False when it has to be split."""

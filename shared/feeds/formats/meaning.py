@@ -18,7 +18,7 @@ class Named(Struct, frozen=True):
     name: str = ""
 
 
-Value = str | bool | tuple[str | Named, ...] | None
+Value = str | int | bool | tuple[str | Named, ...] | None
 """Of a column, member or element; None when it is not there."""
 
 _FLAGS = {"true": True, "t": True, "yes": True, "y": True, "1": True}
@@ -45,7 +45,7 @@ class Meanings(dict[tuple[Value, ...], int]):
     """
 
     def __init__(self, profile: Profile, roles: Sequence[Role]) -> None:
-        """Say in which order the values come."""
+        """Say in which order the values come; of several of one role, the first that is there counts."""
         super().__init__()
         self._roles = tuple(roles)
         constants = ((SMS, profile.sms), (MMS, profile.mms))
@@ -53,7 +53,11 @@ class Meanings(dict[tuple[Value, ...], int]):
         self._open = sum(feature for feature, value in constants if not isinstance(value, bool))
 
     def __missing__(self, values: tuple[Value, ...]) -> int:
-        meaning = self._meaning(dict(zip(self._roles, values, strict=True)))
+        said: dict[Role, Value] = {}
+        for role, value in zip(self._roles, values, strict=True):
+            if said.get(role) is None:
+                said[role] = value
+        meaning = self._meaning(said)
         if len(self) < _MOST_KEPT and len(str(values)) < _LONGEST_KEPT:
             self[values] = meaning
         return meaning
@@ -77,8 +81,8 @@ def may_go_on(role: Role, text: str) -> bool:
 
 
 def _flag(role: Role, value: Value) -> bool:
-    if isinstance(value, str):
-        value = _FLAGS.get(value.strip().lower(), value)
+    if isinstance(value, str | int):
+        value = _FLAGS.get(str(value).strip().lower(), value)
     if value is None or isinstance(value, bool):
         return bool(value)
     raise BadRow(f"{role} is neither true nor false")

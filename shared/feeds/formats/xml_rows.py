@@ -23,6 +23,7 @@ _MOST_NAMES = 1_000
 
 _DEEPEST = 100
 _PIECE_BYTES = 1 << 17
+_MOST_NUMBERS = 2
 _NOWHERE = -1
 _EVERYWHERE = 1 << 30
 
@@ -85,6 +86,36 @@ class _Kinds(dict[str, _Kind | None]):
         return self[name]
 
 
+class _Said:
+    """What elements say about a number, besides it."""
+
+    def __init__(self) -> None:
+        self._texts: dict[Role, str] = {}
+        self._features: list[str] = []
+        self.size = 0
+
+    def add(self, role: Role, text: str, size: int, most: int) -> None:
+        """Take a text; of more than `most` characters in all, which cost the row, none is kept."""
+        # An empty one takes memory too.
+        self.size += size + 1
+        if self.size > most:
+            self._texts.clear()
+            self._features.clear()
+        elif role is Role.FEATURES:
+            self._features.append(text)
+        else:
+            self._texts[role] = text
+
+    def values(self) -> tuple[str | None, ...]:
+        """Give what was said, in the order of `SAYING_ROLES`."""
+        if self._features:
+            self._texts[Role.FEATURES] = " ".join(self._features)
+        return tuple(map(self._texts.get, SAYING_ROLES))
+
+
+_SAID_NOTHING = _Said()
+
+
 class _Document:
     """What a document has said so far; 6-7 µs a row of 8 elements, 3.5 of them expat and its calls."""
 
@@ -112,8 +143,9 @@ class _Document:
         self._watched_depth = _NOWHERE
         """The end of an element that is deeper says nothing: a comparison saves most ends a call."""
         self._numbers: list[str] = []
-        """Of the present row."""
-        self._said: dict[int, dict[Role, str]] = {}
+        """Of the present row; at most `_MOST_NUMBERS`, for more are of no use to anybody."""
+        self._number_count = 0
+        self._said: dict[int, _Said] = {}
         """What was said besides numbers, by the depth of the elements: only a number's own siblings are about
         it. In a row that the profile names it is all at one depth."""
         self._is_long = False
@@ -188,10 +220,10 @@ class _Document:
         if depth == self._open_depth:
             self._close(depth)
         elif self._open_depth != _NOWHERE:
-            self._text.append(" ")
+            self._add_text(" ")
             return
         if depth == self._row_depth:
-            self._end_row(self._said.pop(self._depth_of_said(depth + 1), {}))
+            self._end_row(self._said.pop(self._depth_of_said(depth + 1), _SAID_NOTHING))
         elif not self._has_named_rows:
             self._said.pop(depth + 1, None)
         self._watched_depth = max(self._row_depth, *self._said) if self._said else self._row_depth
@@ -202,37 +234,43 @@ class _Document:
     def _close(self, depth: int) -> None:
         self._parser.CharacterDataHandler = None
         self._open_depth = _NOWHERE
-        self._is_long |= self._text_size > self._line_bytes
         text = "".join(self._text)
         for role in self._open_roles:
             if role is Role.NUMBER:
                 self._take_number(text, depth)
             else:
-                said = self._said.setdefault(self._depth_of_said(depth), {})
-                said[role] = f"{said[role]} {text}" if role is Role.FEATURES and role in said else text
+                at = self._depth_of_said(depth)
+                said = self._said.get(at)
+                if said is None:
+                    said = self._said[at] = _Said()
+                said.add(role, text, self._text_size, self._line_bytes)
 
     def _take_number(self, text: str, depth: int) -> None:
         self.has_numbers = True
         if not self._has_named_rows:
             if self._numbers and self._row_depth == depth - 1:
                 self._said.pop(depth, None)
-                self._end_row({})
+                self._end_row(_SAID_NOTHING)
             self._row_depth = depth - 1
-        self._numbers.append(text)
+        self._is_long |= self._text_size > self._line_bytes
+        self._number_count += 1
+        if self._number_count <= _MOST_NUMBERS:
+            self._numbers.append(text)
 
-    def _end_row(self, said: dict[Role, str]) -> None:
+    def _end_row(self, said: _Said) -> None:
         try:
-            if self._is_long:
+            if self._is_long or said.size > self._line_bytes:
                 raise too_long(self._line_bytes)
-            if len(self._numbers) != 1:
-                raise BadRow(f"has {len(self._numbers)} numbers")
+            if self._number_count != 1:
+                raise BadRow(f"has {self._number_count} numbers")
             number = parse_number(self._numbers[0])
-            self._rows.append((number, self._meanings[tuple(map(said.get, SAYING_ROLES))]))
+            self._rows.append((number, self._meanings[said.values()]))
         except (BadRow, InvalidNumber) as error:
             line = self._parser.CurrentLineNumber
             self._rejects.append(rejected(line, error, " ".join(self._numbers)))
         self._row_depth = _NOWHERE
         self._numbers.clear()
+        self._number_count = 0
         self._is_long = False
 
 
