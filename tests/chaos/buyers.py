@@ -331,6 +331,9 @@ class Buyer:
             if order_id in self._waiting:
                 self._ledger.violation(f"bulk order {order_id} is gone", order=order_id)
             return
+        if answer.status != 200:
+            # It is on record as unexpected.
+            return
         order = answer.data
         counts = order["assigned_count"] + order["pending_count"] + order["failed_count"]
         if counts != order["quantity"] or order["assigned_count"] != len(order["assigned_numbers"]):
