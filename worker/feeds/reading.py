@@ -4,8 +4,8 @@ import hashlib
 from pathlib import Path
 
 from msgspec import Struct
-from shared.feeds.formats.read import read_feed
 
+from shared.feeds.formats.read import read_feed
 from shared.feeds.profiles import Mode, Profile
 from shared.feeds.rows import FeedRefused, RejectedRow
 from shared.feeds.syncs import MAX_KEPT_REJECTS
