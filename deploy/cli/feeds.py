@@ -3,7 +3,7 @@
 import gc
 import sys
 import time
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +13,6 @@ from typing import Any, BinaryIO
 import click
 import msgspec
 from msgspec import Struct
-from pyroaring import BitMap
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -26,6 +25,7 @@ from deploy.cli.sync import write_rejects
 from deploy.cli.sync_output import print_field, print_rejects, printable
 from shared.feeds.formats.read import read_feed
 from shared.feeds.guards import refusal
+from shared.feeds.offers import collector
 from shared.feeds.profiles import Mode, Profile, read_profiles
 from shared.feeds.rows import REMOVAL, Block, FeedRefused, RejectedRow
 from shared.feeds.schedules import parse_schedule
@@ -73,45 +73,30 @@ class Found(Struct):
 class _Gathering:
     """Collects what blocks hold, as the worker does."""
 
-    def __init__(self) -> None:
+    def __init__(self, mode: Mode) -> None:
         self.found = Found()
         self.rejects: list[RejectedRow] = []
-        self._places: defaultdict[tuple[str, int], BitMap] = defaultdict(BitMap)
-        self._numbers = 0
+        self._collector = collector(mode)
 
     def add(self, block: Block) -> None:
-        grouped: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
-        for (area_code, local), features in block.rows:
-            grouped[area_code, features].append(local)
-        for place, numbers in grouped.items():
-            self._places[place].update(numbers)
-        for area_code, first, length, features in block.ranges:
-            self._places[area_code, features].add_range(first, first + length)
-        self._numbers += len(block.rows) + sum(one.length for one in block.ranges)
+        self._collector.add(block)
         self.rejects += block.rejects[: MAX_KEPT_REJECTS - len(self.rejects)]
-        self.found.rows += len(block.rows) + len(block.ranges) + len(block.rejects)
+        self.found.rows += block.row_count
         self.found.rejected += len(block.rejects)
 
-    def finish(self, mode: Mode) -> None:
-        """Count the numbers; in a snapshot, a number that any row removes is not offered."""
-        found, distinct, by_area = self.found, 0, {}
-        for area_code in {area_code for area_code, _ in self._places}:
-            gone = self._places.get((area_code, REMOVAL), BitMap())
-            offered = self._union(area_code, (0, SMS, MMS, SMS | MMS))
-            distinct += len(offered | gone)
-            found.removals += len(gone)
-            if mode is Mode.SNAPSHOT:
-                offered -= gone
-            found.sms += len(offered & self._union(area_code, (SMS, SMS | MMS)))
-            found.mms += len(offered & self._union(area_code, (MMS, SMS | MMS)))
-            if offered:
-                by_area[area_code] = len(offered)
+    def finish(self) -> None:
+        """Count the numbers."""
+        found = self.found
+        offers, found.removals, found.duplicate = self._collector.finish()
+        by_area: Counter[str] = Counter()
+        for area_code, places in offers.items():
+            for features, numbers in places.items():
+                if features != REMOVAL:
+                    by_area[area_code] += len(numbers)
+                    found.sms += len(numbers) * bool(features & SMS)
+                    found.mms += len(numbers) * bool(features & MMS)
         found.area_codes = dict(sorted(by_area.items(), key=lambda item: (-item[1], item[0])))
-        found.numbers = sum(by_area.values())
-        found.duplicate = self._numbers - distinct
-
-    def _union(self, area_code: str, features: tuple[int, ...]) -> BitMap:
-        return BitMap().union(*(self._places.get((area_code, one), BitMap()) for one in features))
+        found.numbers = by_area.total()
 
 
 @feeds.command()
@@ -175,7 +160,7 @@ def _on_disk(file: BinaryIO, profile: Profile) -> Iterator[Path]:
 
 
 def _read(path: Path, profile: Profile, mode: Mode, *, is_quiet: bool) -> _Gathering:
-    gathered = _Gathering()
+    gathered = _Gathering(mode)
     found = gathered.found
     console = Console(stderr=True)
     columns = (
@@ -203,7 +188,7 @@ def _read(path: Path, profile: Profile, mode: Mode, *, is_quiet: bool) -> _Gathe
         except FeedRefused as error:
             found.refused = str(error)
     found.seconds = time.monotonic() - begun
-    gathered.finish(mode)
+    gathered.finish()
     found.refused = found.refused or refusal(
         profile.guards, mode, rows=found.rows, rejected=found.rejected, numbers=found.numbers
     )

@@ -6,10 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from shared.feeds.formats.parsed import Parsed
 from shared.feeds.formats.read import read_feed
 from shared.feeds.profiles import Format, Profile
-from shared.feeds.rows import FeedRefused
+from shared.feeds.rows import Block, FeedRefused, Range, Row
 from shared.phone_number import PhoneNumber
 
 ONE = PhoneNumber("415", 5550101)
@@ -44,7 +43,17 @@ class Refused(Protocol):
     def __call__(self, content: bytes, profile: Profile = PLAIN) -> str: ...
 
 
-Parse = Callable[[Iterable[bytes], Profile], Iterator[Parsed]]
+Parse = Callable[[Iterable[bytes], Profile], Iterator[Block]]
+
+
+def block_of(rows: Iterable[Row], ranges: Iterable[Range] = ()) -> Block:
+    """Give a block as a parser does."""
+    block = Block()
+    for row in rows:
+        block.add(row)
+    for one in ranges:
+        block.add(one)
+    return block
 
 
 def read_whole(path: Path, content: bytes, profile: Profile = PLAIN) -> Whole:
@@ -86,10 +95,10 @@ def chunked(content: bytes, size: int) -> Iterator[bytes]:
 
 def parse_whole(parse: Parse, content: bytes, size: int, profile: Profile) -> Whole:
     """Give what a parser makes of chunks of a size."""
-    parsed = list(parse(chunked(content, size), profile))
+    blocks = list(parse(chunked(content, size), profile))
     return Whole(
-        [row for each in parsed for row in [*each.rows, *each.ranges]],
-        [(reject.line, reject.reason) for each in parsed for reject in each.rejects],
+        [row for block in blocks for row in [*block.rows, *block.ranges]],
+        [(reject.line, reject.reason) for block in blocks for reject in block.rejects],
     )
 
 

@@ -5,9 +5,10 @@ from hypothesis import given, strategies as st
 from pyroaring import BitMap
 
 from shared.feeds.guards import refusal
+from shared.feeds.offers import Numbers, Offers
 from shared.feeds.profiles import Guards, Mode
+from worker.feeds.difference import missing_from
 from worker.feeds.guards import too_many_removed
-from worker.feeds.snapshot import Numbers, Offers, missing_from
 
 GUARDS = Guards()
 """5 % and 1,000 numbers; area codes of 100 numbers; 10 % and 10 rows."""

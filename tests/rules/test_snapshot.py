@@ -8,20 +8,16 @@ from operator import and_
 from hypothesis import given, settings, strategies as st
 from pyroaring import BitMap
 
+from shared.feeds.offers import DeltaBuilder, Numbers, Offers, SnapshotBuilder, count_of, numbers_of
 from shared.feeds.rows import REMOVAL, Block, Range, Row
 from shared.phone_number import PhoneNumber
 from shared.stock_score import MMS, SMS
-from worker.feeds.snapshot import (
-    DeltaBuilder,
+from tests.rules.feed_files import block_of
+from worker.feeds.difference import (
     Difference,
-    Numbers,
-    Offers,
-    SnapshotBuilder,
     changed_by,
-    count_of,
     difference,
     missing_from,
-    numbers_of,
     together,
     union_of,
     without,
@@ -48,11 +44,7 @@ ranges = st.lists(
     ),
     max_size=4,
 )
-blocks = st.builds(lambda rows, ranges: Block(rows, ranges, [], 0), rows, ranges)
-
-
-def block(rows: list[Row]) -> Block:
-    return Block(rows, [], [], 0)
+blocks = st.builds(block_of, rows, ranges)
 
 
 def offers_of(stock: Stock) -> Offers:
@@ -106,18 +98,22 @@ def apply(stock: Stock, steps: Iterable[tuple[PhoneNumber, int | None]]) -> Stoc
 
 def brought_by(one: Block) -> list[Row]:
     """Give the rows of a block and the numbers of its ranges one by one, as they count."""
-    return one.rows + [
-        (PhoneNumber(part.area_code, part.first + at), part.features)
-        for part in one.ranges
-        for at in range(part.length)
+    return [
+        *one.rows,
+        *[
+            (PhoneNumber(part.area_code, part.first + at), part.features)
+            for part in one.ranges
+            for at in range(part.length)
+        ],
     ]
 
 
 def build(*groups: list[Row]) -> tuple[Stock, int]:
     builder = SnapshotBuilder()
     for rows in groups:
-        builder.add(block(rows))
-    offers, duplicates = builder.finish()
+        builder.add(block_of(rows))
+    offers, removals, duplicates = builder.finish()
+    assert removals == len({number for rows in groups for number, features in rows if features == REMOVAL})
     return stock_of(offers), duplicates
 
 
@@ -176,7 +172,7 @@ def test_a_number_stands_once_with_the_features_that_all_its_rows_and_ranges_nam
         builder.add(group)
         for number, features in brought_by(group):
             brought.setdefault(number, []).append(features)
-    offers, duplicates = builder.finish()
+    offers, _, duplicates = builder.finish()
     assert stock_of(offers) == {
         number: reduce(and_, found) for number, found in brought.items() if REMOVAL not in found
     }
@@ -197,8 +193,9 @@ def test_of_all_rows_of_a_number_in_a_delta_the_last_counts(groups: list[Block])
         for number, features in brought_by(group):
             last[number] = features
             count += 1
-    offers, duplicates = builder.finish()
+    offers, removals, duplicates = builder.finish()
     assert stock_of(offers) == last
+    assert removals == list(last.values()).count(REMOVAL)
     assert duplicates == count - len(last)
 
 

@@ -6,8 +6,8 @@ from io import BytesIO
 from typing import Any
 
 from shared import store_keys
+from shared.feeds.offers import Numbers, Offers, SnapshotBuilder
 from shared.feeds.profiles import Guards, Mode, Profile, Profiles
-from shared.feeds.rows import Block, Row
 from shared.feeds.spool import Spool
 from shared.feeds.syncs import (
     Sync,
@@ -23,9 +23,9 @@ from shared.feeds.syncs import (
 from shared.phone_number import PhoneNumber, parse_number
 from shared.stock_score import KEPT, MMS, SMS
 from shared.store import Store
+from tests.rules.feed_files import block_of
 from worker.feeds.feed_state import load_removals, load_snapshot, read_feed_state, waiting_syncs
 from worker.feeds.ingest import run_queued_syncs
-from worker.feeds.snapshot import Numbers, Offers, SnapshotBuilder
 from worker.feeds.tasks import Feeds
 
 Feed = dict[PhoneNumber, int]
@@ -77,8 +77,7 @@ def delta_of(changes: Changes) -> bytes:
 
 def offers_of(feed: Feed) -> Offers:
     builder = SnapshotBuilder()
-    rows: list[Row] = list(feed.items())
-    builder.add(Block(rows, [], [], 0))
+    builder.add(block_of(feed.items()))
     return builder.finish()[0]
 
 

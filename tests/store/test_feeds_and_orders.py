@@ -49,7 +49,7 @@ from tests.store.ordering import (
 )
 from tests.store.test_stock_scripts import offer, take_back as take_offer_back
 from worker.feeds.apply import apply_offers, look_at_stock
-from worker.feeds.snapshot import Difference
+from worker.feeds.difference import Difference
 
 ACME, BETA = 1, 2
 BY_ACME, BY_BETA = attributes(ACME, SMS), attributes(BETA, MMS)

@@ -26,11 +26,12 @@ from shared.atomic.feed_operations import (
     withdraw,
     write_feed,
 )
+from shared.feeds.offers import Numbers, Offers, numbers_of
 from shared.feeds.profiles import Profiles
 from shared.store import Store
+from worker.feeds.difference import AreaChange, Difference, difference, union_of
 from worker.feeds.feed_state import FeedState, load_snapshot, read_feed_state, save_snapshot
 from worker.feeds.pace import Pace
-from worker.feeds.snapshot import AreaChange, Difference, Numbers, Offers, difference, numbers_of, union_of
 
 _GROUPS_UNDER_WAY = 2
 """While the store works on one group, the next is made: neither waits for the other."""

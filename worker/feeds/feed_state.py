@@ -7,8 +7,8 @@ from pyroaring import BitMap
 
 from shared import store_keys
 from shared.atomic.feed_operations import FeedRun, Overtaken, write_feed
+from shared.feeds.offers import Numbers, Offers
 from shared.store import Store
-from worker.feeds.snapshot import Numbers, Offers
 
 _BYTES_PER_COMMAND = 128 << 10
 """Bitmaps that one command moves: more would keep others from the store for a millisecond. A bitmap alone may

@@ -3,8 +3,8 @@
 Absence is the only way in which carriers say that a number is gone, and a truncated file looks the same.
 """
 
+from shared.feeds.offers import Numbers, Offers, numbers_of
 from shared.feeds.profiles import Guards
-from worker.feeds.snapshot import Numbers, Offers, numbers_of
 
 _NAMED_AREAS = 5
 

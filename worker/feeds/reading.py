@@ -1,15 +1,16 @@
 """Reading a feed from the spool into bitmaps, in a thread beside the event loop."""
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from msgspec import Struct
 
 from shared.feeds.formats.read import read_feed
+from shared.feeds.offers import Offers, collector
 from shared.feeds.profiles import Mode, Profile
 from shared.feeds.rows import FeedRefused, RejectedRow
 from shared.feeds.syncs import MAX_KEPT_REJECTS
-from worker.feeds.snapshot import DeltaBuilder, Offers, SnapshotBuilder
 
 
 class Progress(Struct):
@@ -42,19 +43,33 @@ def read_spooled(path: Path, sha256: str, profile: Profile, mode: Mode, progress
         FeedRefused: the feed as a whole cannot be used.
         FileNotFoundError: it is not there.
     """
+    # In a thread of its own: while it hashes, Python reads on.
+    with ThreadPoolExecutor(1) as beside:
+        digest = beside.submit(_digest_of, path)
+        try:
+            return _read(path, profile, mode, progress)
+        finally:
+            if digest.result() != sha256:
+                reason = "the file is not what was handed over: its SHA-256 is another; bring it again"
+                raise FeedRefused(reason)
+
+
+def _read(path: Path, profile: Profile, mode: Mode, progress: Progress) -> Reading:
     size = path.stat().st_size
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-            raise FeedRefused("the file is not what was handed over: its SHA-256 is another; bring it again")
-    builder = DeltaBuilder() if mode is Mode.DELTA else SnapshotBuilder()
+    collected = collector(mode)
     rejects: list[RejectedRow] = []
     for block in read_feed(path, profile):
-        builder.add(block)
+        collected.add(block)
         rejects += block.rejects[: MAX_KEPT_REJECTS - len(rejects)]
-        progress.read += len(block.rows) + len(block.ranges) + len(block.rejects)
+        progress.read += block.row_count
         progress.rejected += len(block.rejects)
         progress.percent = 50 * block.position // max(size, 1)
         if progress.is_abandoned:
             break
-    offers, duplicate = builder.finish()
+    offers, _, duplicate = collected.finish()
     return Reading(offers, duplicate, rejects)
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,12 +12,14 @@ from pyroaring import BitMap
 from shared import clock, store_keys
 from shared.atomic.feed_operations import FeedRun, forget_removals, let_removals_wait, write_feed
 from shared.feeds.guards import refusal
+from shared.feeds.offers import Numbers, Offers, count_of
 from shared.feeds.profiles import Mode, Profile, Profiles
 from shared.feeds.rows import REMOVAL, FeedRefused
 from shared.feeds.spool import FeedTooLarge, Spool
 from shared.feeds.syncs import Sync, SyncState, Task, keep_rejects, supersede_sync, update_sync
 from shared.store import Store
 from worker.feeds.apply import InStock, apply_offers, look_at_stock
+from worker.feeds.difference import Difference, changed_by, difference, missing_from, together, without
 from worker.feeds.feed_state import (
     load_removals,
     load_snapshot,
@@ -28,17 +30,6 @@ from worker.feeds.feed_state import (
 from worker.feeds.fetch import Fetched, fetch
 from worker.feeds.guards import too_many_removed
 from worker.feeds.reading import Progress, Reading, read_spooled
-from worker.feeds.snapshot import (
-    Difference,
-    Numbers,
-    Offers,
-    changed_by,
-    count_of,
-    difference,
-    missing_from,
-    together,
-    without,
-)
 from worker.feeds.sources.opened import SourceUnavailable
 
 _MAX_KEPT_CONTENTS = 1_000

@@ -98,7 +98,7 @@ def unpack(file: BinaryIO, source: Source, limits: Limits) -> Iterator[bytes]:
 
 
 def _refuse_bomb(parts: _Parts, source: Source, limits: Limits) -> None:
-    """Look at the beginning before any of it is parsed: tens of megabytes of rows take seconds.
+    """Look at the beginning before any of it is block: tens of megabytes of rows take seconds.
 
     What has not expanded too much by then is checked while it is read. It takes 10-50 ms of a feed.
     """

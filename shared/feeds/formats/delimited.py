@@ -13,14 +13,14 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from shared.feeds.formats import content
-from shared.feeds.formats.clean_numbers import CLEAN_NUMBER, numbers_of
+from shared.feeds.formats.clean_numbers import CLEAN_NUMBER, Columns, columns_of
 from shared.feeds.formats.columns import SAYING_ROLES, Role, find_columns, named_by, shown
-from shared.feeds.formats.lines import Item, LineReader, Lines, first_line, line_blocks, read_lines
+from shared.feeds.formats.lines import LineReader, Lines, first_line, line_blocks, read_lines
 from shared.feeds.formats.meaning import Meanings, may_go_on
-from shared.feeds.formats.parsed import BadRow, Parsed, too_long
+from shared.feeds.formats.rejects import BadRow, too_long
 from shared.feeds.profiles import Profile
-from shared.feeds.rows import FeedRefused, RejectedRow, Row
-from shared.phone_number import InvalidNumber, PhoneNumber, parse_number
+from shared.feeds.rows import Block, FeedRefused, Row, Rows
+from shared.phone_number import InvalidNumber, parse_number
 
 _DELIMITERS = ",;\t|"
 
@@ -128,26 +128,24 @@ class _Rows:
         self._number_group = groups[number_at]
         self._saying_groups = [groups[column] for column in saying_at]
 
-    def all_of(self, found: list[Any], meanings: Meanings) -> list[Row] | None:
+    def all_of(self, found: list[Any], meanings: Meanings) -> Rows | None:
         """Give the rows that were found; None when one says what is not known."""
         groups = list(zip(*found, strict=True)) if isinstance(found[0], tuple) else [found]
         try:
-            numbers = self._numbers(groups)
+            columns = self._numbers(groups)
             if not self._saying_groups:
-                always = meanings[()]
-                return [(number, always) for number in numbers]
+                return Rows(*columns, [meanings[()]] * len(found))
             said = zip(*[groups[group] for group in self._saying_groups], strict=True)
-            return list(zip(numbers, map(meanings.__getitem__, said), strict=True))
+            return Rows(*columns, list(map(meanings.__getitem__, said)))
         except (KeyError, BadRow, InvalidNumber):
             return None
 
-    def _numbers(self, groups: Sequence[Sequence[str]]) -> Iterator[PhoneNumber]:
-        numbers = groups[self._number_group]
-        return (
-            numbers_of(numbers, groups[self._number_group + 1])
-            if self._is_clean
-            else map(parse_number, numbers)
-        )
+    def _numbers(self, groups: Sequence[Sequence[str]]) -> Columns:
+        texts = groups[self._number_group]
+        if self._is_clean:
+            return columns_of(texts, groups[self._number_group + 1])
+        numbers = list(map(parse_number, texts))
+        return [number.area_code for number in numbers], [number.local for number in numbers]
 
 
 class _CsvReader:
@@ -170,7 +168,7 @@ class _CsvReader:
             for is_quoted in (True, False)
         }
 
-    def all_of(self, lines: bytes) -> list[Row] | None:
+    def all_of(self, lines: bytes) -> Rows | None:
         text = lines.decode("utf-8", "replace")
         count = text.count("\n") + 1
         for way in self._ways[text.startswith('"')]:
@@ -197,8 +195,8 @@ def _picker(places: Sequence[int]) -> Callable[[Sequence[str]], tuple[str, ...]]
 def read_table(
     chunks: Iterable[bytes],
     profile: Profile,
-    read_first: Callable[[Lines], LineReader[Item]],
-) -> Iterator[tuple[list[Item], list[RejectedRow]]]:
+    read_first: Callable[[Lines], LineReader],
+) -> Iterator[Block]:
     """Read a header and what follows it; raises what `read_first`, which makes a reader of it, raises."""
     line_bytes = profile.limits.line_bytes
     blocks = line_blocks(chunks, line_bytes)
@@ -210,12 +208,11 @@ def read_table(
             yield from read_lines(reader, block, line_bytes)
 
 
-def read_delimited(chunks: Iterable[bytes], profile: Profile) -> Iterator[Parsed]:
+def read_delimited(chunks: Iterable[bytes], profile: Profile) -> Iterator[Block]:
     """Read CSV; raises `FeedRefused` when its header cannot be used."""
 
-    def read_first(header: Lines) -> LineReader[Row]:
+    def read_first(header: Lines) -> LineReader:
         table = read_header(header, profile, (Role.NUMBER, *SAYING_ROLES), [(Role.NUMBER,)])
         return _CsvReader(table, profile)
 
-    for rows, rejects in read_table(chunks, profile, read_first):
-        yield Parsed(rows, [], rejects)
+    yield from read_table(chunks, profile, read_first)

@@ -9,9 +9,8 @@ import msgspec
 from shared.feeds.formats.columns import shown
 from shared.feeds.formats.content import begins, not_expected
 from shared.feeds.formats.json_elements import Elements
-from shared.feeds.formats.parsed import Parsed
 from shared.feeds.profiles import Profile
-from shared.feeds.rows import FeedRefused
+from shared.feeds.rows import Block, FeedRefused
 
 _MOST_AROUND = 2 << 20
 """Bytes before and behind the array in its object."""
@@ -22,7 +21,7 @@ _decode_text = msgspec.json.Decoder(str).decode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-def read_json_array(chunks: Iterable[bytes], profile: Profile) -> Iterator[Parsed]:
+def read_json_array(chunks: Iterable[bytes], profile: Profile) -> Iterator[Block]:
     """Read an array of objects.
 
     Raises:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import msgspec
 
 from shared.feeds.formats.json_rows import JsonRows
-from shared.feeds.formats.parsed import MANY_REJECTS, BadRow, Parsed, rejected, too_long
+from shared.feeds.formats.rejects import MANY_REJECTS, BadRow, rejected, too_long
 from shared.feeds.profiles import Profile
-from shared.feeds.rows import FeedRefused, RejectedRow, Row
+from shared.feeds.rows import Block, FeedRefused
 from shared.phone_number import InvalidNumber
 
 _PIECE_BYTES = 1 << 16
@@ -42,12 +42,11 @@ class Elements:
         self._long_start: bytes | None = None
         """How the present element begins, when it is too long to be kept."""
         self._count = 0
-        self._rows: list[Row] = []
-        self._rejects: list[RejectedRow] = []
+        self._block = Block()
         self.rest: bytes | None = None
         """What follows the array's `]`; None before it came."""
 
-    def take(self, chunk: bytes) -> Iterator[Parsed]:
+    def take(self, chunk: bytes) -> Iterator[Block]:
         """Read the elements that end in a chunk, mostly at once; raises `FeedRefused`."""
         self._data = self._data[self._at :] + chunk
         self._scan.at -= self._at
@@ -55,14 +54,13 @@ class Elements:
         self._at = 0
         while self._pass_separator() and (self._take_piece() or self._take_element()):
             self._is_between = True
-            if len(self._rejects) > MANY_REJECTS:
-                yield self._parsed()
-        yield self._parsed()
+            if len(self._block.rejects) > MANY_REJECTS:
+                yield self._hand_over()
+        yield self._hand_over()
 
-    def _parsed(self) -> Parsed:
-        parsed = Parsed(self._rows, [], self._rejects)
-        self._rows, self._rejects = [], []
-        return parsed
+    def _hand_over(self) -> Block:
+        block, self._block = self._block, Block()
+        return block
 
     def _pass_separator(self) -> bool:
         """Go to the beginning of the next element; False when the data or the array ends before it."""
@@ -112,16 +110,16 @@ class Elements:
                 self._read_one(bytes(element))
         else:
             self._count += len(rows)
-            self._rows += rows
+            self._block.rows.extend(rows)
 
     def _read_one(self, element: bytes) -> None:
         self._count += 1
         try:
             if len(element) > self._line_bytes:
                 raise too_long(self._line_bytes)
-            self._rows.append(self._reader.one(element))
+            self._block.rows.append(self._reader.one(element))
         except (BadRow, InvalidNumber) as error:
-            self._rejects.append(rejected(self._count, error, element))
+            self._block.rejects.append(rejected(self._count, error, element))
 
     def _take_element(self) -> bool:
         """Read one element, whatever it is; False when it does not end in the data."""
@@ -134,7 +132,7 @@ class Elements:
         element = self._data[self._at : end].strip()
         if self._long_start is not None:
             self._count += 1
-            self._rejects.append(rejected(self._count, too_long(self._line_bytes), self._long_start))
+            self._block.rejects.append(rejected(self._count, too_long(self._line_bytes), self._long_start))
             self._long_start = None
         elif element or self._count or self._data[end : end + 1] != b"]":
             self._read_one(element)

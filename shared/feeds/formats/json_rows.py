@@ -10,9 +10,9 @@ import msgspec
 from shared.feeds.formats.clean_numbers import read_numbers
 from shared.feeds.formats.columns import SAYING_ROLES, Role, find_columns, named_by, shown, usual_names
 from shared.feeds.formats.meaning import Meanings, Named
-from shared.feeds.formats.parsed import BadRow
+from shared.feeds.formats.rejects import BadRow
 from shared.feeds.profiles import Profile
-from shared.feeds.rows import Row
+from shared.feeds.rows import Row, Rows
 from shared.phone_number import parse_number
 
 _TYPES: dict[Role, Any] = {
@@ -55,11 +55,11 @@ class JsonRows:
         """Names of members that were looked at, also of those that say nothing."""
         self._objects: _Objects | None = None
 
-    def all_of_lines(self, lines: bytes) -> list[Row] | None:
+    def all_of_lines(self, lines: bytes) -> Rows | None:
         """Read objects that stand one a line; None when one of them is not well, or has a new member."""
         return None if self._objects is None else self._objects.all_of_lines(lines)
 
-    def all_of_array(self, array: bytes) -> list[Row] | None:
+    def all_of_array(self, array: bytes) -> Rows | None:
         """Read the objects of an array, and None as above."""
         return None if self._objects is None else self._objects.all_of_array(array)
 
@@ -130,13 +130,13 @@ class _Objects:
         # There are always two or more, so it gives tuples.
         self._said_by = attrgetter(*[fields[name] for _, name in saying])
 
-    def all_of_lines(self, lines: bytes) -> list[Row] | None:
+    def all_of_lines(self, lines: bytes) -> Rows | None:
         try:
             return self._rows(self._known_decoder.decode_lines(lines))
         except (*_UNREADABLE, BadRow):
             return None
 
-    def all_of_array(self, array: bytes) -> list[Row] | None:
+    def all_of_array(self, array: bytes) -> Rows | None:
         try:
             return self._rows(self._array_decoder.decode(array))
         except (*_UNREADABLE, BadRow):
@@ -155,7 +155,7 @@ class _Objects:
     def row(self, found: Any) -> Row:
         return parse_number(str(self._number_of(found))), self._meanings[self._said_by(found)]
 
-    def _rows(self, objects: list[Any]) -> list[Row] | None:
+    def _rows(self, objects: list[Any]) -> Rows | None:
         try:
             numbers = read_numbers(list(map(self._number_of, objects)))
         except TypeError:
@@ -163,4 +163,4 @@ class _Objects:
             numbers = read_numbers(list(map(str, map(self._number_of, objects))))
         if numbers is None:
             return None
-        return list(zip(numbers, map(self._meanings.__getitem__, map(self._said_by, objects)), strict=True))
+        return Rows(*numbers, list(map(self._meanings.__getitem__, map(self._said_by, objects))))

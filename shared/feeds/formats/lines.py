@@ -4,11 +4,11 @@ A line never costs more than itself: one that is too long is cut short and rejec
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Protocol
 
-from shared.feeds.formats.parsed import MANY_REJECTS, BadRow, rejected, too_long
-from shared.feeds.rows import RejectedRow
+from shared.feeds.formats.rejects import MANY_REJECTS, BadRow, rejected, too_long
+from shared.feeds.rows import Block, Range, Row, Rows
 from shared.phone_number import InvalidNumber
 
 _PIECE_BYTES = 1 << 15
@@ -18,9 +18,6 @@ _PART_BYTES = 1 << 11
 """What one bad line makes slow."""
 
 _find_text = re.compile(rb"\S").search
-
-Item = TypeVar("Item")
-_Item_co = TypeVar("_Item_co", covariant=True)
 
 
 class Lines(NamedTuple):
@@ -34,13 +31,13 @@ class Lines(NamedTuple):
     """It is the last line of the file, and has no end."""
 
 
-class LineReader(Protocol[_Item_co]):
+class LineReader(Protocol):
     """Reads the lines of a format."""
 
-    def all_of(self, lines: bytes) -> Sequence[_Item_co] | None:
+    def all_of(self, lines: bytes) -> Rows | None:
         """Read lines that are all well; None when one of them is not."""
 
-    def one(self, line: bytes, is_open: bool) -> _Item_co:
+    def one(self, line: bytes, is_open: bool) -> Row | Range:
         """Read a line, which may be the last of a file without a line's end.
 
         Raises:
@@ -95,51 +92,44 @@ def first_line(blocks: Iterator[list[Lines]]) -> tuple[Lines, list[Lines]] | Non
     return None
 
 
-def read_lines(
-    reader: LineReader[Item], pieces: Iterable[Lines], line_bytes: int
-) -> Iterator[tuple[list[Item], list[RejectedRow]]]:
-    """Read pieces of lines, blank ones apart; give the rows and those that cannot be read, mostly at once."""
-    rows: list[Item] = []
-    rejects: list[RejectedRow] = []
+def read_lines(reader: LineReader, pieces: Iterable[Lines], line_bytes: int) -> Iterator[Block]:
+    """Read pieces of lines, blank ones apart; give what they hold, mostly at once."""
+    block = Block()
     for piece in pieces:
         lines = _without_returns(piece.data)
         if len(lines) > line_bytes and b"\n" not in lines:
-            rejects.append(rejected(piece.number, too_long(line_bytes), lines))
+            block.rejects.append(rejected(piece.number, too_long(line_bytes), lines))
         elif not lines.isspace() and lines:
             whole = None if piece.is_open else reader.all_of(lines)
             if whole is None:
-                _read_by_parts(reader, piece._replace(data=lines), rows, rejects)
+                _read_by_parts(reader, piece._replace(data=lines), block)
             else:
-                rows += whole
-        if len(rejects) > MANY_REJECTS:
-            yield rows, rejects
-            rows, rejects = [], []
-    yield rows, rejects
+                block.rows.extend(whole)
+        if len(block.rejects) > MANY_REJECTS:
+            yield block
+            block = Block()
+    yield block
 
 
 def _without_returns(lines: bytes) -> bytes:
     return lines.replace(b"\r\n", b"\n").removesuffix(b"\r")
 
 
-def _read_by_parts(
-    reader: LineReader[Item], piece: Lines, rows: list[Item], rejects: list[RejectedRow]
-) -> None:
+def _read_by_parts(reader: LineReader, piece: Lines, block: Block) -> None:
     """Read a piece in which a line is not well: its smaller parts at once, if they are, else line by line."""
     for part in _pieces(piece.data, piece.number, _PART_BYTES):
         read = None if piece.is_open else reader.all_of(part.data)
         if read is None:
-            _read_one_by_one(reader, part._replace(is_open=piece.is_open), rows, rejects)
+            _read_one_by_one(reader, part._replace(is_open=piece.is_open), block)
         else:
-            rows += read
+            block.rows.extend(read)
 
 
-def _read_one_by_one(
-    reader: LineReader[Item], part: Lines, rows: list[Item], rejects: list[RejectedRow]
-) -> None:
+def _read_one_by_one(reader: LineReader, part: Lines, block: Block) -> None:
     for number, line in enumerate(part.data.split(b"\n"), part.number):
         if not line or line.isspace():
             continue
         try:
-            rows.append(reader.one(line, part.is_open))
+            block.add(reader.one(line, part.is_open))
         except (BadRow, InvalidNumber) as error:
-            rejects.append(rejected(number, error, line))
+            block.rejects.append(rejected(number, error, line))

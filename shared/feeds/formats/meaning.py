@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from shared.feeds.formats.columns import Role
-from shared.feeds.formats.parsed import BadRow
+from shared.feeds.formats.rejects import BadRow
 from shared.feeds.profiles import Profile
 from shared.feeds.rows import REMOVAL
 from shared.stock_score import MMS, SMS

@@ -10,9 +10,9 @@ from shared.feeds.formats.columns import SAYING_ROLES, Role
 from shared.feeds.formats.delimited import Table, read_header, read_table
 from shared.feeds.formats.lines import LineReader, Lines
 from shared.feeds.formats.meaning import Meanings
-from shared.feeds.formats.parsed import BadRow, Parsed
+from shared.feeds.formats.rejects import BadRow
 from shared.feeds.profiles import Profile
-from shared.feeds.rows import Range
+from shared.feeds.rows import Block, Range
 from shared.phone_number import PhoneNumber, parse_number
 
 _EXCHANGE = 10_000
@@ -74,11 +74,10 @@ def _range(said: dict[Role, str]) -> tuple[PhoneNumber, int]:
     return first, last.local - first.local + 1
 
 
-def read_ranges(chunks: Iterable[bytes], profile: Profile) -> Iterator[Parsed]:
+def read_ranges(chunks: Iterable[bytes], profile: Profile) -> Iterator[Block]:
     """Read CSV of blocks or ranges; raises `FeedRefused` when its header cannot be used."""
 
-    def read_first(header: Lines) -> LineReader[Range]:
+    def read_first(header: Lines) -> LineReader:
         return _RangeReader(read_header(header, profile, _ROLES, _NEEDED), profile)
 
-    for ranges, rejects in read_table(chunks, profile, read_first):
-        yield Parsed([], ranges, rejects)
+    yield from read_table(chunks, profile, read_first)

@@ -7,13 +7,12 @@ from shared.feeds.formats import compression, content
 from shared.feeds.formats.delimited import read_delimited
 from shared.feeds.formats.json_array import read_json_array
 from shared.feeds.formats.json_lines import read_json_lines
-from shared.feeds.formats.parsed import Parsed
 from shared.feeds.formats.ranges import read_ranges
 from shared.feeds.formats.xml_rows import read_xml
 from shared.feeds.profiles import Format, Profile
 from shared.feeds.rows import Block, FeedRefused
 
-_Parser = Callable[[Iterable[bytes], Profile], Iterator[Parsed]]
+_Parser = Callable[[Iterable[bytes], Profile], Iterator[Block]]
 
 _PARSERS: Mapping[Format, _Parser] = {
     Format.CSV: read_delimited,
@@ -39,11 +38,12 @@ def read_feed(path: Path, profile: Profile) -> Iterator[Block]:
             source = compression.Source(file, profile.limits.bytes)
             head, chunks = content.begin(compression.unpack(file, source, profile.limits))
             count = 0
-            for parsed in _parser_for(profile.format, head)(chunks, profile):
-                count += len(parsed.rows) + len(parsed.rejects) + sum(each.length for each in parsed.ranges)
+            for block in _parser_for(profile.format, head)(chunks, profile):
+                count += block.number_count + len(block.rejects)
                 if count > profile.limits.rows:
                     raise FeedRefused(f"the feed has more than {profile.limits.rows:,} rows")
-                yield Block(*parsed, position=source.position)
+                block.position = source.position
+                yield block
     except OSError as error:
         raise FeedRefused(f"the file cannot be read: {error.strerror or error}") from error
 

@@ -13,9 +13,9 @@ from xml.parsers import expat
 from shared.feeds.formats.columns import SAYING_ROLES, Role, bare, named_by, usual_names
 from shared.feeds.formats.content import XML, begins, look_of, not_expected
 from shared.feeds.formats.meaning import Meanings
-from shared.feeds.formats.parsed import MANY_REJECTS, BadRow, Parsed, rejected, too_long
+from shared.feeds.formats.rejects import MANY_REJECTS, BadRow, rejected, too_long
 from shared.feeds.profiles import Profile
-from shared.feeds.rows import FeedRefused, RejectedRow, Row
+from shared.feeds.rows import Block, FeedRefused
 from shared.phone_number import InvalidNumber, parse_number
 
 _MOST_NAMES = 1_000
@@ -31,7 +31,7 @@ _match_encoding = re.compile(rb"""\s*<\?xml[^>]*?\sencoding\s*=\s*["']([\w.-]+)[
 _ENCODINGS = ("utf-8", "us-ascii", "iso-8859-1", "windows-1252")
 
 
-def read_xml(chunks: Iterable[bytes], profile: Profile) -> Iterator[Parsed]:
+def read_xml(chunks: Iterable[bytes], profile: Profile) -> Iterator[Block]:
     """Read XML.
 
     Raises:
@@ -131,8 +131,7 @@ class _Document:
         parser.EndElementHandler = self._end
         parser.StartDoctypeDeclHandler = _refuse_document_type
         self._sent = 0
-        self._rows: list[Row] = []
-        self._rejects: list[RejectedRow] = []
+        self._block = Block()
         self._depth = 0
         self._open_depth = _NOWHERE
         """Of the element whose text is collected."""
@@ -151,14 +150,14 @@ class _Document:
         self._is_long = False
         self.has_numbers = False
 
-    def take(self, text: str) -> Iterator[Parsed]:
+    def take(self, text: str) -> Iterator[Block]:
         """Read the rows that end in a part of the document, mostly at once; raises `FeedRefused`."""
         data = text.encode()
         for at in range(0, len(data), _PIECE_BYTES):
             self._parse(data[at : at + _PIECE_BYTES])
-            if len(self._rejects) > MANY_REJECTS:
-                yield self._parsed()
-        yield self._parsed()
+            if len(self._block.rejects) > MANY_REJECTS:
+                yield self._hand_over()
+        yield self._hand_over()
 
     def _parse(self, part: bytes) -> None:
         self._sent += len(part)
@@ -176,18 +175,17 @@ class _Document:
                 f"the XML is deeper than {_DEEPEST} elements or has {_MOST_NAMES} names of them"
             )
 
-    def finish(self) -> Parsed:
+    def finish(self) -> Block:
         """Give what is left at the end; raises `FeedRefused` when the document is not complete."""
         try:
             self._parser.Parse(b"", True)
         except expat.ExpatError as error:
             raise FeedRefused(f"the XML ends too early, as if it was cut off: {error}") from error
-        return self._parsed()
+        return self._hand_over()
 
-    def _parsed(self) -> Parsed:
-        parsed = Parsed(self._rows, [], self._rejects)
-        self._rows, self._rejects = [], []
-        return parsed
+    def _hand_over(self) -> Block:
+        block, self._block = self._block, Block()
+        return block
 
     def _start(self, name: str, _attributes: object) -> None:
         self._depth += 1
@@ -264,10 +262,10 @@ class _Document:
             if self._number_count != 1:
                 raise BadRow(f"has {self._number_count} numbers")
             number = parse_number(self._numbers[0])
-            self._rows.append((number, self._meanings[said.values()]))
+            self._block.rows.append((number, self._meanings[said.values()]))
         except (BadRow, InvalidNumber) as error:
             line = self._parser.CurrentLineNumber
-            self._rejects.append(rejected(line, error, " ".join(self._numbers)))
+            self._block.rejects.append(rejected(line, error, " ".join(self._numbers)))
         self._row_depth = _NOWHERE
         self._numbers.clear()
         self._number_count = 0

@@ -1,22 +1,12 @@
-"""What a parser gives for each chunk of a feed, and why a row of it cannot be read."""
+"""Why a row of a feed cannot be read."""
 
-from typing import NamedTuple
-
-from shared.feeds.rows import Range, RejectedRow, Row
+from shared.feeds.rows import RejectedRow
 
 _START_BYTES = 64
 _REASON_CHARACTERS = 100
 
 MANY_REJECTS = 10_000
 """So many are given at once: of rows of two bytes, a chunk's would take 130 MB."""
-
-
-class Parsed(NamedTuple):
-    """What some consecutive rows of a feed hold, in the order in which they stand."""
-
-    rows: list[Row]
-    ranges: list[Range]
-    rejects: list[RejectedRow]
 
 
 class BadRow(Exception):
