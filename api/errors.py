@@ -7,6 +7,7 @@ ApiError
 ├── Forbidden               403
 ├── NotFound                404
 ├── MethodNotAllowed        405
+├── FeedTooSlow             408
 ├── InsufficientInventory   409
 ├── OrderNotCancellable     409
 ├── RequestInProgress       409
@@ -108,6 +109,17 @@ class MethodNotAllowed(ApiError):
 
     status, code, message = 405, "METHOD_NOT_ALLOWED", "method not allowed"
     when = "The route has other methods; they are in `Allow`."
+
+
+class FeedTooSlow(ApiError):
+    """The body takes longer to come than any that is meant well."""
+
+    status, code, message = 408, "REQUEST_TIMEOUT", "request timeout"
+    when = "The feed comes too slowly: after a minute, fewer than 64 KiB a second."
+
+    def __init__(self) -> None:
+        """End the connection as well: what is still to come on it would be the rest of the body."""
+        super().__init__(headers={"Connection": "close"})
 
 
 class InsufficientInventory(ApiError):

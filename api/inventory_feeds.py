@@ -13,6 +13,7 @@ from api.envelope import Success
 from api.errors import (
     FeedIncomplete,
     FeedOverLimit,
+    FeedTooSlow,
     Forbidden,
     IdempotencyKeyReused,
     InternalError,
@@ -141,7 +142,10 @@ async def start_sync(
     operation_id="uploadFeed",
     summary="Upload a carrier's feed",
     tags=["Inventory"],
-    responses={202: _QUEUED, **documented(*_WRITING, FeedIncomplete, FeedOverLimit, SpoolUnavailable)},
+    responses={
+        202: _QUEUED,
+        **documented(*_WRITING, FeedIncomplete, FeedTooSlow, FeedOverLimit, SpoolUnavailable),
+    },
 )
 async def upload_feed(
     request: Request[Any, Any, Any],

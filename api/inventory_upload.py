@@ -11,7 +11,7 @@ from typing import Any
 from litestar import Request
 from litestar.exceptions import InternalServerException
 
-from api.errors import FeedIncomplete, FeedOverLimit, SpoolUnavailable, ValidationFailed
+from api.errors import FeedIncomplete, FeedOverLimit, FeedTooSlow, SpoolUnavailable, ValidationFailed
 from api.parameters import failing_parameters
 from api.services import Services
 from shared import store_keys
@@ -20,6 +20,10 @@ from shared.feeds.spool import FeedTooLarge, Spool, SpoolWriter
 _DIGEST = re.compile(r"\s*sha-256\s*=\s*:([A-Za-z0-9+/]{43}=):\s*")
 _WRITTEN_AT_ONCE = 1 << 20
 """Bytes. A thread takes some 100 µs to be asked, and a disk some ms for so many; what waits is in memory."""
+_GRACE_SECONDS = 60.0
+_BYTES_PER_SECOND = 64 << 10
+"""That come at least, on average, once the grace is over: one that trickles would keep its connection and its
+place on the disk for ever. 4 GiB take 18 hours then; after 24 the spool forgets parts of feeds."""
 
 
 async def open_spool(services: Services) -> Spool:
@@ -64,6 +68,7 @@ async def receive(
     Raises:
         FeedOverLimit: it has more than `max_bytes`.
         FeedIncomplete: it is empty, or its sender hung up.
+        FeedTooSlow: its sender takes too long.
         ValidationFailed: its SHA-256 is not the `wanted` one.
         SpoolUnavailable: it cannot be written.
     """
@@ -91,17 +96,25 @@ def spool_errors() -> Iterator[None]:
 async def _write(request: Request[Any, Any, Any], writer: SpoolWriter) -> int:
     """Write the body and give its length; disk and digest take a thread, so that others are served."""
     received, waiting = 0, bytearray()
+    grace_ends = asyncio.get_running_loop().time() + _GRACE_SECONDS
+    patience = asyncio.timeout_at(grace_ends)
     try:
-        async for chunk in request.stream():
-            received += len(chunk)
-            waiting += chunk
-            if len(waiting) >= _WRITTEN_AT_ONCE:
-                await asyncio.to_thread(writer.write, bytes(waiting))
-                waiting.clear()
+        async with patience:
+            async for chunk in request.stream():
+                received += len(chunk)
+                waiting += chunk
+                if len(waiting) >= _WRITTEN_AT_ONCE:
+                    await asyncio.to_thread(writer.write, bytes(waiting))
+                    waiting.clear()
+                patience.reschedule(grace_ends + received / _BYTES_PER_SECOND)
         await asyncio.to_thread(writer.write, bytes(waiting))
     except InternalServerException as error:
         # What Litestar makes of a caller who hangs up: no error of ours, and nobody reads the answer.
         raise FeedIncomplete from error
     except FeedTooLarge as error:
         raise FeedOverLimit from error
+    except TimeoutError as error:
+        if not patience.expired():
+            raise
+        raise FeedTooSlow from error
     return received

@@ -158,8 +158,9 @@ def feed(carrier: str) -> str:
     `generation`, `lease_until_ms`: the run that has it in hand. `applied`, `intended`: generations of the
     snapshots that are in stock and that were begun; `applied_by`: the sync that made the first, `protected`:
     how many of the numbers that it changed are. `previous`: the generation before that sync, 0 when there was
-    none. `source_version`, `source_ms`: what was fetched last from the source; `noted_by`: the sync that said
-    so, or what delta it applied. `order`: the carriers' precedence at the last run.
+    none. `fetched`, `source`: JSON, what was fetched last from the source, and what of it was applied last.
+    `noted_by`: the sync that noted last which delta it applied. `order`: the carriers' precedence at the last
+    run.
     """
     return f"{{feed:{carrier}}}"
 

@@ -17,11 +17,14 @@ import msgspec
 from msgspec import Meta, Struct
 
 from shared.feeds.schedules import parse_schedule
-from shared.feeds.sources import parse_networks, parse_source
+from shared.feeds.sources import DIRECTORY_OF_DELTAS, parse_networks, parse_source
 
 CARRIER_NAME = re.compile(r"[a-z0-9-]{1,32}")
 
 _MOST_LIKES = 8
+
+_UNNAMEABLE = re.compile(r'["\\\x00-\x1f\x7f]')
+"""What no name of a column, member or element has in it: in JSON it would be written otherwise."""
 
 
 class BadProfiles(ValueError):
@@ -118,8 +121,14 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         """Check what types do not say; msgspec tells a `ValueError` like any other bad value."""
+        for part in ("rows", "number", "sms", "mms", "features", "action"):
+            name = getattr(self, part)
+            if isinstance(name, str) and _UNNAMEABLE.search(name):
+                raise ValueError(f"{part}: {name!r}: no name has quotes, backslashes or control characters")
         if self.source is not None:
-            parse_source(self.source)
+            source = parse_source(self.source)
+            if self.mode is Mode.DELTA and source.is_directory():
+                raise ValueError(f"source: {DIRECTORY_OF_DELTAS}")
         if self.schedule is not None:
             parse_schedule(self.schedule)
         parse_networks(self.allow_networks)

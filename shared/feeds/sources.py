@@ -1,5 +1,6 @@
 """Where feeds lie: the rules of a profile's `source` and `allow_networks`, without opening anything."""
 
+import os
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final
@@ -10,6 +11,12 @@ from msgspec import Struct
 Network = IPv4Network | IPv6Network
 
 SCHEMES: Final = ("http", "https", "s3", "sftp")
+
+DIRECTORY_OF_DELTAS: Final = (
+    "only the newest file of a directory is fetched, and deltas that came before it would be lost; "
+    "bring each by itself, or have the carrier send snapshots"
+)
+"""Why a directory is no source of deltas."""
 
 
 class Source(Struct, frozen=True):
@@ -26,6 +33,11 @@ class Source(Struct, frozen=True):
             return self.text
         parts = urlsplit(self.text)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    def is_directory(self) -> bool:
+        """Tell whether it is a directory that can be seen from here."""
+        # Unlike Path.is_dir, False for one that may not be looked into.
+        return self.scheme is None and os.path.isdir(self.text)  # noqa: PTH112
 
     def beside(self, suffix: str) -> "Source":
         """Give the source whose path ends with `suffix` as well."""

@@ -22,6 +22,10 @@ from shared.store_keys import SYNC_LIFETIME_SECONDS
 MAX_KEPT_REJECTS = 1_000
 """Rejected rows kept with their reasons; all are counted."""
 
+_QUEUED_WITHIN_MS = 60_000
+"""From the record of a sync to its place in the queue is one round trip; nobody is still on the way then."""
+_NEVER_QUEUED = "whoever brought it died before it was queued; nothing was changed: bring it again"
+
 
 class SyncState(StrEnum):
     """How far a sync has come."""
@@ -133,7 +137,8 @@ async def queue_feed(
         TooManyCarriers: there is no room for another; nothing was recorded.
         StoreUnavailable: the store did not answer; whether it is queued is not known.
     """
-    await register_carrier(store, carrier)
+    if not options.dry_run:
+        await register_carrier(store, carrier)
     at = await clock.now(store)
     sync = Sync(
         sync_id,
@@ -278,7 +283,43 @@ async def read_rejects(store: Store, sync_id: str) -> list[RejectedRow]:
 
 
 async def open_feeds(store: Store) -> list[str]:
-    """Give the carriers whose feeds have queued syncs; raises `StoreUnavailable`."""
+    """Give the known carriers whose feeds have queued syncs; raises `StoreUnavailable`.
+
+    A carrier that is not known has dry runs at most: `settle_open_syncs` finds them.
+    """
     carriers = [carrier.decode() for carrier in await store.execute("HKEYS", store_keys.FEEDS)]
     lengths = await store.execute_many([("LLEN", store_keys.feed_queue(carrier)) for carrier in carriers])
     return [carrier for carrier, length in zip(carriers, lengths, strict=True) if length]
+
+
+async def settle_open_syncs(store: Store) -> set[str]:
+    """Give the carriers with syncs that have not ended, and end those that never came into their queue.
+
+    Whoever recorded such a one died before it was queued, for record and queue have no slot in common. It
+    fails and is not queued now: what is newer than it may have been applied meanwhile.
+
+    Raises:
+        StoreUnavailable: the store did not answer; the same call again goes on.
+    """
+    until = await clock.now_ms(store) - _QUEUED_WITHIN_MS
+    ids = [one.decode() for one in await store.execute("ZRANGE", store_keys.SYNCS, "-inf", until, "BYSCORE")]
+    states = await store.execute_many([("HGET", store_keys.sync(sync_id), "state") for sync_id in ids])
+    carriers = set()
+    for sync_id, state in zip(ids, states, strict=True):
+        if state is None or SyncState(state.decode()).has_ended:
+            continue
+        sync = await read_sync(store, sync_id)
+        if sync is not None:
+            carriers.add(sync.carrier)
+            await _fail_unless_queued(store, sync)
+    return carriers
+
+
+async def _fail_unless_queued(store: Store, sync: Sync) -> None:
+    queue = await store.execute("LRANGE", store_keys.feed_queue(sync.carrier), 0, -1)
+    if any(work.decode().partition(":")[2] == sync.id for work in queue):
+        return
+    at = msgspec.to_builtins(await clock.now(store))
+    change = (SyncState.QUEUED, SyncState.FAILED)
+    # Of generation 0: a run that has had it in hand since has found it in the queue.
+    await mark_sync(store, sync.id, change, _NEVER_QUEUED, at, generation=0)

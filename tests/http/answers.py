@@ -25,6 +25,7 @@ MESSAGES = {
     403: ("FORBIDDEN", "missing required scope"),
     404: ("NOT_FOUND", "not found"),
     405: ("METHOD_NOT_ALLOWED", "method not allowed"),
+    408: ("REQUEST_TIMEOUT", "request timeout"),
     413: ("PAYLOAD_TOO_LARGE", "payload too large"),
     415: ("UNSUPPORTED_MEDIA_TYPE", "unsupported media type"),
     422: ("VALIDATION_FAILED", "validation failed"),

@@ -1,10 +1,12 @@
+import asyncio
 import base64
 import gzip
 import hashlib
 import resource
 import socket
+import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from litestar import Litestar
 from litestar.testing import AsyncTestClient
 
 from api.app import create_app
+from deploy.cli.ports import LOOPBACK, free_port, is_listening
 from shared import store_keys
 from shared.api_keys import Scope, create_api_key, new_secret
 from shared.settings import Settings
@@ -33,7 +36,7 @@ from tests.http.inventory import (
     upload,
 )
 from tests.http.organizations import Organization
-from tests.support import Service, wait_until
+from tests.support import SCRIPTS, Service, environment, wait_until
 
 CARRIER = "must be 1-32 characters of a-z, 0-9 and -"
 DIGEST = "must have a sha-256 digest, such as sha-256=:…:"
@@ -315,6 +318,69 @@ def test_a_caller_who_hangs_up_leaves_nothing_behind(
     wait_until(lambda: not strays_in_spool(feeding, operator), "nothing of it is in the spool")
     assert syncs_total(operator) == before
     assert "ERROR" not in (feeding.data_dir / "api.log").read_text()
+
+
+@pytest.fixture
+def impatient(valkey: str, tmp_path: Path) -> Iterator[int]:
+    """Run the API with little patience and its spool in `tmp_path`; give its port."""
+    port = free_port()
+    interface = ["--interface", "asgi", "--factory", "tests.http.impatient:app"]
+    process = subprocess.Popen(
+        [str(SCRIPTS / "granian"), *interface, "--host", LOOPBACK, "--port", str(port)],
+        env=environment(NUMBERS_REDIS_URL=valkey, NUMBERS_SPOOL_DIR=str(tmp_path)),
+    )
+    wait_until(lambda: is_listening(port), "the API is there")
+    yield port
+    process.terminate()
+    process.wait(10)
+
+
+@pytest.mark.parametrize(("sent", "pause"), [(b"", None), (b"number\n", None), (b"1", 0.02)])
+async def test_an_upload_that_comes_too_slowly_is_408_and_leaves_nothing_behind(
+    store: Store, impatient: int, tmp_path: Path, sent: bytes, pause: float | None
+) -> None:
+    secret = new_secret()
+    await create_api_key(store, "slow-tests", tuple(Scope), None, secret)
+    reader, writer = await asyncio.open_connection(LOOPBACK, impatient)
+    head = [f"PUT {FEEDS}/slow HTTP/1.1", "Host: localhost", f"Authorization: Bearer {secret}"]
+    writer.write("\r\n".join([*head, "Content-Length: 1000000", "", ""]).encode() + sent)
+
+    async def trickle() -> None:
+        while pause is not None:
+            await asyncio.sleep(pause)
+            writer.write(sent)
+
+    trickling = asyncio.create_task(trickle())
+    async with asyncio.timeout(10):
+        answer = (await reader.readuntil(b"}}")).decode()
+    trickling.cancel()
+
+    assert answer.startswith("HTTP/1.1 408 ")
+    assert '"code":"REQUEST_TIMEOUT"' in answer
+    with suppress(ConnectionResetError):
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+    writer.close()
+    assert files_in(tmp_path) == []
+    assert await store.execute("EXISTS", store_keys.SYNCS) == 0
+
+
+async def test_an_upload_that_is_slow_but_fast_enough_is_taken(
+    store: Store, impatient: int, tmp_path: Path
+) -> None:
+    secret = new_secret()
+    await create_api_key(store, "slow-tests", tuple(Scope), None, secret)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        # So many bytes that they may take a second, in half of one.
+        for _ in range(10):
+            yield b"\n" * 1_000_000
+            await asyncio.sleep(0.05)
+
+    headers = {"Authorization": f"Bearer {secret}"}
+    async with httpx.AsyncClient(base_url=f"http://{LOOPBACK}:{impatient}", headers=headers) as client:
+        sync_id = queued(await client.put(f"{FEEDS}/slow", content=chunks()))
+    assert files_in(tmp_path) == [f"{sync_id}.feed"]
 
 
 # Where the feed lies

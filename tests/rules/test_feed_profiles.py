@@ -77,6 +77,12 @@ def test_a_profile_takes_over_what_another_says_and_tables_in_it_alike(tmp_path:
         ("[profiles]\nacme = 7", "profiles.acme is no table"),
         ("defaults = 7", "defaults is no table"),
         ("[profiles.acme]\nlike = 7", "[profiles.acme]: like = 7"),
+        ("[profiles.acme]\nnumber = '\"tn\"'", "[profiles.acme]: number: '\"tn\"': no name has quotes"),
+        ("[profiles.acme]\nrows = 'a\\b'", "[profiles.acme]: rows: 'a\\\\b': no name has"),
+        ('[profiles.acme]\nsms = "s\\tms"', "[profiles.acme]: sms: 's\\tms': no name has"),
+        ('[profiles.acme]\naction = "\\u007f"', "[profiles.acme]: action: "),
+        ('[defaults]\nmms = "\\u0000"', "[defaults]: mms: "),
+        ("[profiles.acme]\nfeatures = 'x\"'", "[profiles.acme]: features: "),
     ],
 )
 def test_a_file_that_cannot_be_used_says_where_and_why(tmp_path: Path, text: str, reason: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from shared import store_keys
+from shared.coverage import read_coverage
 from shared.feeds.profiles import Format, Guards, Limits, Mode, Profile
 from shared.feeds.rows import RejectedRow
 from shared.feeds.syncs import Sync, SyncOptions, SyncState, read_rejects
@@ -313,10 +314,7 @@ async def test_a_dry_run_shows_what_would_change_and_changes_nothing(
     after = await everything(feeding.store)
 
     allowed = {store_keys.SYNCS, store_keys.sync(sync.id), store_keys.feed("acme")}
-    fences = {store_keys.fence(area) for area in ("415", "212", "604")}
-    assert {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)} <= (
-        allowed | fences
-    )
+    assert {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)} <= allowed
     feed_before, feed_after = before[store_keys.feed("acme")], after[store_keys.feed("acme")]
     changed = {
         name for name in feed_before.keys() | feed_after if feed_before.get(name) != feed_after.get(name)
@@ -332,11 +330,11 @@ async def test_a_dry_run_shows_what_would_change_and_changes_nothing(
     assert counts_of(await feeding.ingest("acme", feed, mode=mode, confirm=True)) == shown
 
 
-async def test_a_dry_run_of_a_carrier_that_nobody_knew_leaves_only_its_name(feeding: Feeding) -> None:
+async def test_a_dry_run_of_a_carrier_that_nobody_knew_does_not_make_it_known(feeding: Feeding) -> None:
     sync = await feeding.ingest("acme", FIRST, dry_run=True)
     assert counts_of(sync) == (len(FIRST), 0, 0)
+    assert await read_coverage(feeding.store) == []
     assert {*await everything(feeding.store)} == {
-        store_keys.FEEDS,
         store_keys.SYNCS,
         store_keys.sync(sync.id),
         store_keys.feed("acme"),

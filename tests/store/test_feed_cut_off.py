@@ -401,8 +401,6 @@ async def test_cut_off_twice_at_any_two_commands_the_last_file_counts(valkey: st
             await stage.feeding.check_settled({"other": OTHERS, "acme": LAST})
 
 
-# A source file that is opened in a thread while its run is overtaken is closed by the collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("work", WORK, ids=lambda work: work.__name__)
 async def test_a_run_that_wakes_up_late_changes_nothing(
     valkey: str, stage: Stage, work: Callable[[Feeding], Awaitable[None]]

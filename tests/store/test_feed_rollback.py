@@ -1,8 +1,10 @@
 """Rolling back: the stock that a carrier's feed had made before its last sync."""
 
+import os
 from datetime import datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from shared import clock
@@ -18,7 +20,9 @@ from tests.store.feeding import (
     OTHERS,
     SECOND,
     THIRD,
+    Feed,
     Feeding,
+    csv_of,
     delta_of,
     expected_counts,
     profiles,
@@ -225,6 +229,79 @@ async def test_a_fetched_delta_that_was_rolled_back_is_not_fetched_by_itself_but
     assert (await feeding.fetch("acme")).read == 0
     await feeding.check_settled({"acme": {}})
     assert (await feeding.ingest("acme", source.read_bytes())).added == 1
+
+
+# What was fetched from a source
+
+
+ROLLED_BACK = (
+    "the source has not changed since it was rolled back; to apply it again: "
+    "`numbers ingest --carrier acme --source --confirm`"
+)
+
+
+def source_of(feeding: Feeding, tmp_path: Path, feed: Feed, seconds: int) -> None:
+    """Have the source be a file with this feed, changed so many seconds after 1970."""
+    source = tmp_path / "source.csv"
+    source.write_bytes(csv_of(feed))
+    os.utime(source, (seconds, seconds))
+    feeding.profiles = profiles(acme=Profile(source=str(source), guards=ANY_REMOVAL))
+
+
+@pytest.mark.parametrize("touched", [2_000, 3_000], ids=["unchanged", "touched"])
+async def test_what_was_fetched_and_rolled_back_comes_back_only_when_somebody_confirms_it(
+    feeding: Feeding, tmp_path: Path, touched: int
+) -> None:
+    source_of(feeding, tmp_path, FIRST, 1_000)
+    await feeding.fetch("acme")
+    source_of(feeding, tmp_path, SECOND, 2_000)
+    await feeding.roll_back(await feeding.fetch("acme"))
+    source_of(feeding, tmp_path, SECOND, touched)
+    for _ in range(2):
+        again = await feeding.fetch("acme")
+        assert (again.state, again.read, again.reason) == (SyncState.APPLIED, 0, ROLLED_BACK)
+        await feeding.check_settled({"acme": FIRST})
+    await feeding.fetch("acme", SyncOptions(confirm=True))
+    await feeding.check_settled({"acme": SECOND})
+    again = await feeding.fetch("acme")
+    assert again.reason == "the source has not changed since it was fetched last"
+
+
+async def test_removals_that_were_declined_do_not_wait_again_when_the_source_is_fetched_anew(
+    feeding: Feeding, tmp_path: Path
+) -> None:
+    await feeding.ingest("acme", FIRST)
+    source_of(feeding, tmp_path, {}, 1_000)
+    (tmp_path / "source.csv").write_bytes(csv_of(SECOND))
+    by_name = {"acme": msgspec.structs.replace(feeding.profiles.of("acme"), guards=NO_REMOVAL)}
+    feeding.profiles = profiles(**by_name)
+    sync = await feeding.fetch("acme")
+    assert sync.state is SyncState.WAITING
+    await feeding.roll_back(sync)
+    assert (await feeding.fetch("acme")).reason == ROLLED_BACK
+    await feeding.check_settled({"acme": FIRST})
+
+
+@pytest.mark.parametrize("seconds", [1_000, 3_000], ids=["older", "newer"])
+async def test_another_feed_of_the_source_is_applied_after_a_rollback(
+    feeding: Feeding, tmp_path: Path, seconds: int
+) -> None:
+    source_of(feeding, tmp_path, FIRST, 2_000)
+    await feeding.roll_back(await feeding.fetch("acme"))
+    source_of(feeding, tmp_path, THIRD, seconds)
+    await feeding.fetch("acme")
+    await feeding.check_settled({"acme": THIRD})
+
+
+async def test_what_was_rolled_back_is_applied_when_its_profile_reads_it_differently(
+    feeding: Feeding, tmp_path: Path
+) -> None:
+    source_of(feeding, tmp_path, {ONE: 0}, 1_000)
+    await feeding.roll_back(await feeding.fetch("acme"))
+    by_name = {"acme": msgspec.structs.replace(feeding.profiles.of("acme"), sms=True)}
+    feeding.profiles = profiles(**by_name)
+    await feeding.fetch("acme")
+    await feeding.check_settled({"acme": {ONE: SMS}})
 
 
 async def test_a_rollback_leaves_a_feed_that_came_before_it_as_it_was(feeding: Feeding) -> None:

@@ -7,16 +7,19 @@ import logging
 import os
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
+import aiohttp
 import pytest
 from aiohttp import web
 
 from shared.feeds.profiles import Limits, Profile
 from shared.feeds.spool import FeedTooLarge, Spool, SpoolWriter
+from tests.support import wait_until
 from tests.worker.servers import LOOPBACK, Bucket, raw_server, sftp_server, web_server
 from worker.feeds.fetch import Fetched, fetch
 from worker.feeds.sources.opened import Patience, SourceUnavailable
@@ -153,6 +156,36 @@ class TestFiles:
 
         reason = await refusal(Interrupted(tmp_path / "spool"), profile(path))
         assert reason.endswith(f"{len(FEED):,} bytes were announced, and {size:,} came")
+
+    async def test_a_file_that_is_opened_while_its_fetch_is_cancelled_is_closed(
+        self, spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "feed.csv"
+        path.write_bytes(FEED)
+        begun, goes_on, is_done = threading.Event(), threading.Event(), threading.Event()
+
+        def open_late(path: Path, flags: int) -> int:
+            begun.set()
+            assert goes_on.wait(10)
+            descriptor = os_open(path, flags)
+            is_done.set()
+            return descriptor
+
+        def is_open() -> bool:
+            # Those of /proc/self/fd itself are gone before they are looked at.
+            return any(os.path.realpath(one) == str(path) for one in Path("/proc/self/fd").iterdir())
+
+        os_open = os.open
+        with monkeypatch.context() as patch:
+            patch.setattr("worker.feeds.sources.local.os.open", open_late)
+            task = asyncio.create_task(fetch(profile(path), spool, "sync", None))
+            assert await asyncio.to_thread(begun.wait, 10)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        goes_on.set()
+        assert await asyncio.to_thread(is_done.wait, 10)
+        await asyncio.to_thread(wait_until, lambda: not is_open(), "the file is closed")
 
 
 class TestChecksums:
@@ -384,6 +417,31 @@ class TestRedirects:
         async with web_server(handle) as elsewhere, web_server(handle) as url:
             await got(spool, profile(f"{url}/same", source_options={"headers": {"X-Api-Key": "k"}}))
         assert seen == ["k", "k", None]
+
+    async def test_keep_user_and_password_of_the_url_on_the_same_server_and_on_no_other(
+        self, spool: Spool
+    ) -> None:
+        seen: list[tuple[str, str | None]] = []
+
+        async def handle(request: web.Request) -> web.Response:
+            seen.append((request.path, request.headers.get("Authorization")))
+            targets = {"/first": "/second", "/second": f"{url}/third", "/third": f"{elsewhere}/fourth"}
+            # Once it was elsewhere, it is not that server's word that brings them back.
+            targets |= {"/fourth": f"{url}/feed"}
+            if request.path in targets:
+                raise web.HTTPFound(targets[request.path])
+            return web.Response(body=FEED)
+
+        async with web_server(handle) as elsewhere, web_server(handle) as url:
+            await got(spool, profile(url.replace("//", "//user:pass%20word@") + "/first"))
+        known = aiohttp.encode_basic_auth("user", "pass word")
+        assert seen == [
+            ("/first", known),
+            ("/second", known),
+            ("/third", known),
+            ("/fourth", None),
+            ("/feed", None),
+        ]
 
 
 class TestPrivateNetworks:

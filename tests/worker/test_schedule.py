@@ -151,6 +151,10 @@ def worker_of(pool: ArqRedis, jobs: list[CronJob], started: list[str]) -> Worker
         ('schedule = "0 0 1 * mon"', "schedule: "),
         ('source = "memory://feed"', "source: "),
         ('allow_networks = ["10.0.0.1/8"]', "allow_networks: 10.0.0.1/8 has host bits set"),
+        (
+            'source = "/"\nmode = "delta"',
+            "source: only the newest file of a directory is fetched, and deltas",
+        ),
     ],
 )
 def test_what_cannot_be_fetched_is_told_when_profiles_are_read(

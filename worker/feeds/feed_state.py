@@ -1,8 +1,10 @@
 """What the store knows of a carrier's feed: the snapshots in stock and begun, and what waits."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+import msgspec
+from msgspec import Struct
 from pyroaring import BitMap
 
 from shared import store_keys
@@ -14,6 +16,20 @@ _BYTES_PER_COMMAND = 128 << 10
 """Bitmaps that one command moves: more would keep others from the store for a millisecond. A bitmap alone may
 have more, up to 1 MB when every number of an area code is offered at random."""
 _BITMAPS_PER_COMMAND = 16
+
+
+class SourceFeed(Struct, frozen=True):
+    """A feed as a sync has fetched it from the carrier's source."""
+
+    sync_id: str
+    reader: str
+    """Stands for the profile that it was read with: read differently, it is another feed."""
+    sha256: str
+    version: str | None
+    """As the source has it."""
+    modified_ms: int
+    """How old it is, Unix ms; 0 when that is not known."""
+    is_rolled_back: bool = False
 
 
 class FeedState(NamedTuple):
@@ -31,10 +47,11 @@ class FeedState(NamedTuple):
     order: str
     """The carriers' precedence at the last run."""
     noted_by: str | None
-    """The sync that noted last what it had fetched, or which delta it had applied."""
-    source_version: str | None
-    source_ms: int
-    """How old what was fetched last from the source is, Unix ms; 0 when that is not known."""
+    """The sync that noted last which delta it had applied."""
+    fetched: SourceFeed | None
+    """What was fetched last, whatever has become of it."""
+    source: SourceFeed | None
+    """What of the source was applied last."""
 
     @property
     def generations(self) -> set[int]:
@@ -55,9 +72,20 @@ async def read_feed_state(store: Store, carrier: str) -> FeedState:
         previous=int(known["previous"]) if "previous" in known else None,
         order=known.get("order", ""),
         noted_by=known.get("noted_by"),
-        source_version=known.get("source_version"),
-        source_ms=int(known.get("source_ms", 0)),
+        fetched=_source_feed(known.get("fetched")),
+        source=_source_feed(known.get("source")),
     )
+
+
+def _source_feed(text: str | None) -> SourceFeed | None:
+    return None if text is None else msgspec.json.decode(text, type=SourceFeed)
+
+
+async def note_source(
+    store: Store, run: FeedRun, place: Literal["fetched", "source"], one: SourceFeed
+) -> None:
+    """Note what was fetched, or what of it is applied; raises `Overtaken` and `StoreUnavailable`."""
+    await write_feed(store, run, store_keys.feed(run.carrier), [place, msgspec.json.encode(one)])
 
 
 async def load_snapshot(store: Store, carrier: str, generation: int | None) -> Offers:
@@ -68,6 +96,12 @@ async def load_snapshot(store: Store, carrier: str, generation: int | None) -> O
         StoreUnavailable: the store did not answer.
     """
     return await _load(store, store_keys.feed_snapshot(carrier, generation)) if generation else {}
+
+
+async def areas_of_snapshot(store: Store, carrier: str, generation: int | None) -> set[str]:
+    """Give the area codes of a kept snapshot; none for the generation None. Raises `StoreUnavailable`."""
+    places = await store.execute("HKEYS", store_keys.feed_snapshot(carrier, generation or 0))
+    return {place.decode().partition(":")[0] for place in places}
 
 
 async def save_snapshot(store: Store, run: FeedRun, offers: Offers) -> None:

@@ -24,7 +24,12 @@ logger = logging.getLogger(__name__)
 _REPORT_INTERVAL_SECONDS = 0.5
 
 _MAX_ATTEMPTS = 10
-"""Runs that died over a sync before it is given up: a feed that kills its worker must not do so for ever."""
+"""Runs that died over a sync before it is given up: a feed that kills its worker must not do so for ever.
+
+What they have put in stock stays on record as intended, and the next feed takes back what it does not list.
+The guards do not see that, for they look at what was applied last: otherwise a feed as it should be would
+wait for a confirmation because one that was given up had added what nobody wants.
+"""
 
 _POINTLESS_FOR = {
     Task.FETCH: {state for state in SyncState if state.has_ended},

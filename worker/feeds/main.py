@@ -5,22 +5,24 @@ A process of its own: a feed keeps Python busy for minutes, and orders do not wa
 
 import asyncio
 import gc
+import logging
 import os
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
-from arq import func
+from arq import Retry, func
 from arq.connections import RedisSettings
 from arq.typing import WorkerCoroutine
 
 from shared import jobs, store_keys
 from shared.feeds.profiles import BadProfiles, Profiles, read_profiles
 from shared.feeds.spool import Spool
-from shared.feeds.syncs import SyncOptions, new_sync_id, open_feeds, queue_feed
+from shared.feeds.syncs import SyncOptions, new_sync_id, open_feeds, queue_feed, settle_open_syncs
 from shared.jobs import JobQueue
-from shared.store import Store
+from shared.store import Store, StoreUnavailable
 from worker.feeds.ingest import run_queued_syncs
 from worker.feeds.schedule import cron_jobs
 from worker.feeds.tasks import Feeds
@@ -33,6 +35,8 @@ from worker.process import (
     settings_or_exit,
 )
 
+logger = logging.getLogger(__name__)
+
 _JOB_TIMEOUT_SECONDS = 6 * 3600
 """Long enough for any feed. What arq does with a job whose worker died does not matter, for a loop looks at
 the feeds themselves."""
@@ -43,6 +47,10 @@ _NICENESS = 10
 _YOUNG_OBJECTS = 100_000
 """Rows make young objects by the million and none of them is garbage in a cycle: collecting more seldom
 halves the time of reading a feed."""
+_SETTLE_SECONDS = 60.0
+"""Between looks at all syncs of the last days, for what a look at the queues does not find."""
+_FETCH_AGAIN_SECONDS = 5
+"""After the store was away when a feed was to be fetched; its next time may be a day away."""
 
 
 def _profiles() -> Profiles:
@@ -69,8 +77,13 @@ async def start(ctx: dict[str, Any]) -> None:
     await store.execute("SET", store_keys.SPOOL_DIR, str(_SPOOL_DIR))
     ctx["feeds"] = Feeds(store, spool, _known_profiles)
     ctx["queue"] = JobQueue(_configured.redis_url, _configured.store_timeout_seconds)
-    step = partial(wake_open_feeds, store, ctx["queue"])
-    ctx["loops"] = [asyncio.create_task(repeat("waking feeds", step, _configured.sweep_seconds))]
+    ctx["loops"] = [
+        asyncio.create_task(repeat(name, partial(wake, ctx["queue"], partial(find, store)), pause_seconds))
+        for name, find, pause_seconds in (
+            ("waking feeds", open_feeds, _configured.sweep_seconds),
+            ("looking after syncs", settle_open_syncs, _SETTLE_SECONDS),
+        )
+    ]
 
 
 async def stop(ctx: dict[str, Any]) -> None:
@@ -82,20 +95,29 @@ async def stop(ctx: dict[str, Any]) -> None:
 
 async def ingest_feed(ctx: dict[Any, Any], carrier: str) -> int:
     """Job `INGEST_FEED`."""
-    return await run_queued_syncs(ctx["feeds"], carrier, _configured.feed_lease_seconds)
+    try:
+        return await run_queued_syncs(ctx["feeds"], carrier, _configured.feed_lease_seconds)
+    except StoreUnavailable as error:
+        # arq would show where, and that is no bug of ours. A loop wakes the feed again.
+        logger.warning("the feed of %s: the store is unavailable: %s", carrier, error)
+        return 0
 
 
 async def fetch_feed(ctx: dict[Any, Any], carrier: str) -> None:
     """Queue a sync of a carrier's configured source, at its time, unless one has work to be done."""
     store = ctx["feeds"].store
-    if carrier not in await open_feeds(store):
-        await queue_feed(store, new_sync_id(), carrier, SyncOptions(), sha256=None)
-    await ctx["queue"].wake_feed(carrier)
+    try:
+        if carrier not in await open_feeds(store):
+            await queue_feed(store, new_sync_id(), carrier, SyncOptions(), sha256=None)
+        await ctx["queue"].wake_feed(carrier)
+    except StoreUnavailable as error:
+        logger.warning("fetching the feed of %s: the store is unavailable: %s", carrier, error)
+        raise Retry(defer=_FETCH_AGAIN_SECONDS) from error
 
 
-async def wake_open_feeds(store: Store, queue: JobQueue) -> None:
-    """Wake the feeds that have queued work, for a wake-up or a worker may have been lost."""
-    for carrier in await open_feeds(store):
+async def wake(queue: JobQueue, find: Callable[[], Awaitable[Iterable[str]]]) -> None:
+    """Wake the feeds that have work, for a wake-up or a worker may have been lost."""
+    for carrier in await find():
         await queue.wake_feed(carrier)
 
 

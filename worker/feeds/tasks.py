@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -15,19 +15,23 @@ from shared.feeds.guards import refusal
 from shared.feeds.offers import Numbers, Offers, count_of
 from shared.feeds.profiles import Mode, Profile, Profiles
 from shared.feeds.rows import REMOVAL, FeedRefused
+from shared.feeds.sources import DIRECTORY_OF_DELTAS, parse_source
 from shared.feeds.spool import FeedTooLarge, Spool
 from shared.feeds.syncs import Sync, SyncState, Task, keep_rejects, supersede_sync, update_sync
 from shared.store import Store
 from worker.feeds.apply import InStock, apply_offers, look_at_stock
 from worker.feeds.difference import Difference, changed_by, difference, missing_from, together, without
 from worker.feeds.feed_state import (
+    SourceFeed,
+    areas_of_snapshot,
     load_removals,
     load_snapshot,
+    note_source,
     read_feed_state,
     save_removals,
     waiting_syncs,
 )
-from worker.feeds.fetch import Fetched, fetch
+from worker.feeds.fetch import fetch
 from worker.feeds.guards import too_many_removed
 from worker.feeds.reading import Progress, Reading, read_spooled
 from worker.feeds.sources.opened import SourceUnavailable
@@ -81,36 +85,53 @@ async def do_task(feeds: Feeds, run: FeedRun, sync: Sync, progress: Progress) ->
 
 
 async def _fetch(feeds: Feeds, run: FeedRun, sync: Sync, progress: Progress) -> Outcome:
-    profile = feeds.profiles.of(run.carrier)
-    if sync.sha256 and feeds.spool.path_of(sync.id).exists():
-        # One sync is one feed: what an earlier run of it has fetched, whatever the source has now.
-        return await _read_spooled(feeds, run, sync, sync.sha256, progress)
-    state = await read_feed_state(feeds.store, run.carrier)
-    # What is read differently now is fetched again.
-    reader = hashlib.sha256(msgspec.json.encode(profile)).hexdigest()[:16]
-    known_by, _, known = (state.source_version or "").partition(" ")
-    is_known = known_by == reader and not (sync.dry_run or sync.confirm)
-    if state.noted_by == sync.id:
-        # A run of this very sync has fetched it, and died before it said what came of it.
-        is_known = False
-    fetched = await fetch(profile, feeds.spool, sync.id, known if is_known else None)
-    if fetched is None:
-        return Outcome(SyncState.APPLIED, "the source has not changed since it was fetched last")
-    if is_known and (fetched.modified_ms or state.source_ms) < state.source_ms:
-        return Outcome(SyncState.SUPERSEDED, "the source's feed is older than the one that was applied last")
-    await update_sync(feeds.store, run, sha256=fetched.sha256)
+    store = feeds.store
+    fetched = (await read_feed_state(store, run.carrier)).fetched
+    if fetched is None or fetched.sync_id != sync.id:
+        found = await _fetch_new(feeds, run, sync)
+        if isinstance(found, Outcome):
+            return found
+        fetched = found
+        # Before it is read: one sync is one feed, whatever the source has when a run follows one that died.
+        await note_source(store, run, "fetched", fetched)
+    await update_sync(store, run, sha256=fetched.sha256)
     outcome = await _read_spooled(feeds, run, sync, fetched.sha256, progress)
     if outcome.state in (SyncState.APPLIED, SyncState.WAITING) and not sync.dry_run:
-        await _note_source(feeds.store, run, reader, fetched)
+        # A time that is still to come would make all that follows look older.
+        modified_ms = min(fetched.modified_ms, await clock.now_ms(store))
+        await note_source(store, run, "source", msgspec.structs.replace(fetched, modified_ms=modified_ms))
     return outcome
 
 
-async def _note_source(store: Store, run: FeedRun, reader: str, fetched: Fetched) -> None:
-    version = f"{reader} {fetched.version or ''}"
-    # A time that is still to come would make all that follows look older.
-    source_ms = min(fetched.modified_ms or 0, await clock.now_ms(store))
-    fields: list[str | int] = ["source_version", version, "source_ms", source_ms]
-    await write_feed(store, run, store_keys.feed(run.carrier), [*fields, "noted_by", run.sync_id])
+async def _fetch_new(feeds: Feeds, run: FeedRun, sync: Sync) -> SourceFeed | Outcome:
+    """Fetch what the source has, or say why there is nothing to be read."""
+    profile = feeds.profiles.of(run.carrier)
+    mode = sync.mode or profile.mode
+    source = parse_source(profile.source) if profile.source else None
+    if mode is Mode.DELTA and source is not None and await asyncio.to_thread(source.is_directory):
+        return Outcome(SyncState.FAILED, DIRECTORY_OF_DELTAS)
+    state = await read_feed_state(feeds.store, run.carrier)
+    # What is read differently now is fetched again.
+    reader = hashlib.sha256(msgspec.json.encode(profile)).hexdigest()[:16]
+    last = state.source if state.source is not None and state.source.reader == reader else None
+    if sync.dry_run or sync.confirm:
+        last = None
+    fetched = await fetch(profile, feeds.spool, sync.id, last.version if last else None)
+    if last is not None and last.is_rolled_back and (fetched is None or fetched.sha256 == last.sha256):
+        return Outcome(
+            SyncState.APPLIED,
+            "the source has not changed since it was rolled back; to apply it again: "
+            f"`numbers ingest --carrier {run.carrier} --source --confirm`",
+        )
+    if fetched is None:
+        if mode is Mode.SNAPSHOT:
+            areas = await areas_of_snapshot(feeds.store, run.carrier, state.applied)
+            await _note_areas(feeds.store, run, areas)
+        return Outcome(SyncState.APPLIED, "the source has not changed since it was fetched last")
+    modified_ms = fetched.modified_ms or 0
+    if last is not None and not last.is_rolled_back and 0 < modified_ms < last.modified_ms:
+        return Outcome(SyncState.SUPERSEDED, "the source's feed is older than the one that was applied last")
+    return SourceFeed(sync.id, reader, fetched.sha256, fetched.version, modified_ms)
 
 
 async def _read(feeds: Feeds, run: FeedRun, sync: Sync, progress: Progress) -> Outcome:
@@ -138,12 +159,15 @@ async def _read_spooled(feeds: Feeds, run: FeedRun, sync: Sync, sha256: str, pro
     }
     if reason := _refusal(profile, mode, reading, progress):
         return Outcome(SyncState.REFUSED, reason, counts)
-    before = await look_at_stock(store, run, feeds.profiles, set() if sync.dry_run else set(reading.offers))
-    is_another = sync.sha256 not in (None, sha256)
-    began = before.applied if is_another else await _before_sync(store, run, before)
-    plan = _plan(began, reading.offers, mode, None if sync.confirm else profile)
+    guarded = None if sync.confirm else profile
     if sync.dry_run:
-        return _forecast(began, plan, counts)
+        # Nothing of what makes a carrier known, or an earlier run harmless, is for one that changes nothing.
+        state = await read_feed_state(store, run.carrier)
+        began = await load_snapshot(store, run.carrier, state.applied)
+        return _forecast(began, _plan(began, reading.offers, mode, guarded), counts)
+    before = await look_at_stock(store, run, feeds.profiles, set(reading.offers))
+    began = await _before_sync(store, run, before)
+    plan = _plan(began, reading.offers, mode, guarded)
     await _settle_waiting(store, run, reading.offers, mode)
     if plan.waits_because:
         await let_removals_wait(store, run)
@@ -151,7 +175,8 @@ async def _read_spooled(feeds: Feeds, run: FeedRun, sync: Sync, sha256: str, pro
     change, protected = await apply_offers(store, before, plan.new, progress.show_sent)
     if began is not before.applied:
         change = difference(plan.new, began)
-    await _note_areas(store, run, before, reading.offers, mode)
+    areas = reading.offers.keys() if mode is Mode.DELTA else reading.offers.keys() | before.applied.keys()
+    await _note_areas(store, run, areas)
     if mode is Mode.DELTA:
         await _note_content(store, run, sha256)
     counts |= _counts_of(change)
@@ -256,6 +281,10 @@ async def _roll_back(feeds: Feeds, run: FeedRun, sync: Sync, progress: Progress)
     # First: once the stock is what it was, a run that follows a dead one does not know what there was to do.
     if sync.sha256:
         await store.execute("ZREM", store_keys.feed_contents(run.carrier), sync.sha256)
+    source = before.state.source
+    if source is not None and source.sha256 == sync.sha256:
+        # Or the next fetch would bring it back.
+        await note_source(store, run, "source", msgspec.structs.replace(source, is_rolled_back=True))
     if is_waiting:
         await forget_removals(store, run, [run.sync_id])
         if not is_applied:
@@ -271,12 +300,11 @@ async def _roll_back(feeds: Feeds, run: FeedRun, sync: Sync, progress: Progress)
     )
 
 
-async def _note_areas(store: Store, run: FeedRun, before: InStock, read: Offers, mode: Mode) -> None:
+async def _note_areas(store: Store, run: FeedRun, area_codes: Iterable[str]) -> None:
     """Note of which area codes the carrier has said now what it offers."""
-    area_codes = set(read) if mode is Mode.DELTA else set(read) | before.applied.keys()
-    if area_codes:
-        now_ms = await clock.now_ms(store)
-        fields = [item for area_code in sorted(area_codes) for item in (area_code, now_ms)]
+    now_ms = await clock.now_ms(store)
+    fields = [item for area_code in sorted(area_codes) for item in (area_code, now_ms)]
+    if fields:
         await write_feed(store, run, store_keys.feed_confirmed(run.carrier), fields)
 
 

@@ -70,7 +70,10 @@ async def _get(
             raise SourceUnavailable(
                 "the server redirects to an address that is neither http nor https, or less safe"
             )
-        if target.origin() != url.origin():
+        if target.origin() == url.origin():
+            # What is asked anew is asked as the same person; what the server answers names nobody.
+            target = target.with_user(url.user).with_password(url.password)
+        else:
             # What the options hold, keys among it, is for the server that the profile names.
             options = {}
         url = target

@@ -20,9 +20,20 @@ async def open_source(
 ) -> AsyncIterator[Opened]:
     """Open a feed of this machine; see `OpenSource`."""
     del options, known_version, patience
-    file, opened = await asyncio.to_thread(_open, Path(source.text))
+    opening = asyncio.get_running_loop().run_in_executor(None, _open, Path(source.text))
+    try:
+        file, opened = await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        # The thread goes on and opens it all the same.
+        opening.add_done_callback(_close)
+        raise
     with file:
         yield opened
+
+
+def _close(opening: asyncio.Future[tuple[BinaryIO, Opened]]) -> None:
+    if opening.exception() is None:
+        opening.result()[0].close()
 
 
 def _open(path: Path) -> tuple[BinaryIO, Opened]:
