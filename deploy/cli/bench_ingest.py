@@ -30,9 +30,8 @@ _MEMBERS_PER_ZADD = 1_000
 _ZADDS_PER_PIPELINE = 10
 _STOP_SECONDS = 3.0
 _LOOK_INTERVAL_SECONDS = 0.1
-_PROFILES = {FeedFormat.JSON: "bench-json", FeedFormat.XML: "bandwidth"}
-"""Carriers whose profile reads the format; all others' is the plain one."""
 _MOST_BESIDE = 1_000_000
+_CARRIER = "bench"
 _BESIDE = "beside"
 """The carrier whose feed is loaded while others search."""
 
@@ -80,11 +79,10 @@ class Bench:
         self.directory = directory
         self.form = form
         self.report = report
-        self.carrier = _PROFILES.get(form, "bench")
         self.settings = Settings(redis_url=url, spool_dir=str(directory / "spool"))
         self.feeds_file = directory / "feeds.toml"
         self.feeds_file.write_text(
-            '[profiles.bench-json]\nformat = "json"\n[profiles.bandwidth]\nformat = "xml"\n'
+            "".join(f'[profiles.{carrier}]\nformat = "{form}"\n' for carrier in (_CARRIER, _BESIDE))
         )
         self._environment = {
             variable_of("redis_url"): url,
@@ -163,7 +161,7 @@ def time_parsing(bench: Bench, feed: Path) -> float:
     """Time reading a feed into what it offers."""
     # As the worker has it: rows are no garbage in cycles.
     gc.set_threshold(100_000)
-    profile = bench.profiles().of(bench.carrier)
+    profile = bench.profiles().of(_CARRIER)
     begun = time.perf_counter()
     collected = collector(profile.mode)
     for block in read_feed(feed, profile):
@@ -196,14 +194,12 @@ async def measure(bench: Bench, rows: int, area_codes: int, seed: int) -> Ingest
         parsing_seconds = time_parsing(bench, first)
         with bench.process("worker", "arq", "worker.feeds.main.WorkerSettings") as worker:
             report("first load through the worker")
-            first_load = await bench.load(store, bench.carrier, first)
+            first_load = await bench.load(store, _CARRIER, first)
             first_load_bytes = await _used_memory(store)
             report(f"a feed of which {CHURN:.0%} are others")
-            with_churn = await bench.load(store, bench.carrier, second)
+            with_churn = await bench.load(store, _CARRIER, second)
             with_churn_bytes = await _used_memory(store)
-            quiet, busy = await search_latency(
-                bench, store, lambda: bench.load(store, _PROFILES.get(bench.form, _BESIDE), beside)
-            )
+            quiet, busy = await search_latency(bench, store, lambda: bench.load(store, _BESIDE, beside))
             peak_mb = _peak_mb(worker)
         return IngestFigures(
             rows=rows,
