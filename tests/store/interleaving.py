@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -62,6 +62,22 @@ for _, organization in ipairs(redis.call('SMEMBERS', 'orgs')) do
   }
 end
 return cjson.encode({ areas = areas, organizations = organizations, orders = orders, resources = resources })
+"""
+
+_SAVE = """
+local saved = {}
+for _, key in ipairs(redis.call('KEYS', '*')) do
+  saved[#saved + 1] = key
+  saved[#saved + 1] = math.max(redis.call('PTTL', key), 0)
+  saved[#saved + 1] = redis.call('DUMP', key)
+end
+return saved
+"""
+_RESTORE = """
+redis.call('FLUSHDB')
+for at = 1, #ARGV, 3 do
+  redis.call('RESTORE', ARGV[at], ARGV[at + 1], ARGV[at + 2])
+end
 """
 
 
@@ -191,6 +207,15 @@ class _Stopped(Store):
         return step.reply
 
 
+class Moment(NamedTuple):
+    """A store as it was, and how it came to that."""
+
+    now_ms: int
+    trace: tuple[str, ...]
+    keys: list[Argument]
+    """Of each key its name, how many ms it has left (0 for ever), and its content as `DUMP` gives it."""
+
+
 class Play:
     """A store, its clock, and what has happened in it."""
 
@@ -201,6 +226,8 @@ class Play:
         self.trace: list[str] = []
         self.actors: list[Actor] = []
         self.after_step: Callable[[Step, Any, Look], None] | None = None
+        self.kept: dict[Any, Any] = {}
+        """What a test has kept for its next cases."""
         self._scripts: dict[Argument, tuple[str, str]] = {}
 
     async def open(self, changed: str = "", old: str = "", new: str = "") -> None:
@@ -217,6 +244,7 @@ class Play:
             real = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
             self._scripts[real] = path.stem, digest.decode() if isinstance(digest, bytes) else digest
         self._look = await self.store.execute("SCRIPT LOAD", _LOOK)
+        self._restore = await self.store.execute("SCRIPT LOAD", _RESTORE)
 
     async def begin(self) -> None:
         """Empty the store, and set the clock."""
@@ -224,6 +252,16 @@ class Play:
         self.trace, self.actors = [], []
         self.now_ms = _BEGIN_MS
         await self.store.execute("SET", _CLOCK, self.now_ms)
+
+    async def save(self) -> Moment:
+        """Give all that there is, for another play to begin with."""
+        return Moment(self.now_ms, tuple(self.trace), await self.store.execute("EVAL", _SAVE, 0))
+
+    async def begin_with(self, moment: Moment) -> None:
+        """Have the store and the clock as they were when that was saved."""
+        await self.store.execute("EVALSHA", self._restore, 0, *moment.keys)
+        self.trace, self.actors = [*moment.trace], []
+        self.now_ms = moment.now_ms
 
     async def end(self) -> None:
         """End all actors."""
