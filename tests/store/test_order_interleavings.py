@@ -25,7 +25,7 @@ from shared.search.area_stock import AreaStock
 from shared.settings import Settings
 from shared.stock_score import KEPT, SMS
 from shared.store import Store, StoreUnavailable
-from tests.store.interleaving import Actor, Look, Moment, Play, Step
+from tests.store.interleaving import Actor, DirectStore, Look, Moment, Play, Step
 from tests.support import put_in_stock
 
 A1, A2, A3 = (f"+1415555000{i}" for i in range(1, 4))
@@ -397,13 +397,14 @@ class _Errors(logging.Handler):
 
 
 @pytest.fixture
-async def play(store: Store) -> AsyncIterator[Play]:
+async def play(store: Store, valkey: str) -> AsyncIterator[Play]:  # noqa: ARG001 - it is emptied and checked
     handler = _Errors()
     logging.getLogger("shared").addHandler(handler)
-    play = Play(store)
+    play = Play(DirectStore(valkey))
     await play.open()
     yield play
     await play.end()
+    await play.store.close()
     logging.getLogger("shared").removeHandler(handler)
     assert not handler.errors
 
