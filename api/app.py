@@ -3,9 +3,11 @@
 from litestar import Litestar
 from litestar_granian import GranianPlugin
 
+from api.api_keys import create_key, get_key, list_keys, revoke_key, rotate_key
 from api.bulk import get_bulk_order, order_in_bulk
 from api.docs import docs_routes, openapi_config
-from api.errors import answer_error
+from api.edge import Edge
+from api.error_answers import answer_error
 from api.health import healthz, readyz
 from api.inventory_coverage import get_coverage
 from api.inventory_feeds import start_sync, upload_feed
@@ -13,26 +15,29 @@ from api.inventory_syncs import confirm_a_sync, get_rejects, get_sync, list_all_
 from api.json_body import StrictRequest
 from api.numbers import change_number, get_number, list_numbers, release_in_bulk, release_number
 from api.orders import cancel_an_order, get_order, list_all_orders, order_numbers
-from api.request_id import send_request_id
 from api.search import search_numbers
 from api.services import lifespan
 from shared.feeds.profiles import BadProfiles, read_profiles
+from shared.logs import set_up_logs
 from shared.settings import BadSetting, Settings, read_settings
 
 _MAX_BODY_BYTES = 64 * 1024
 
 
 def create_app(settings: Settings | None = None) -> Litestar:
-    """Make the app; without `settings` they are read from the environment.
+    """Make the app.
 
-    A bad one, and a file of feeds' profiles that cannot be used, end the process.
+    Without `settings` they are read from the environment, and the process is the app's own: its log is
+    written as they say. A bad one, and a file of feeds' profiles that cannot be used, end the process.
     """
     try:
-        settings = settings or read_settings()
+        if settings is None:
+            settings = read_settings()
+            set_up_logs(settings)
         profiles = read_profiles(settings.feeds_file)
     except (BadSetting, BadProfiles) as error:
         raise SystemExit(str(error)) from error
-    return Litestar(
+    return Edge(
         route_handlers=[
             search_numbers,
             order_numbers,
@@ -46,6 +51,11 @@ def create_app(settings: Settings | None = None) -> Litestar:
             change_number,
             release_number,
             release_in_bulk,
+            create_key,
+            list_keys,
+            get_key,
+            rotate_key,
+            revoke_key,
             start_sync,
             upload_feed,
             list_all_syncs,
@@ -61,8 +71,9 @@ def create_app(settings: Settings | None = None) -> Litestar:
         request_class=StrictRequest,
         request_max_body_size=_MAX_BODY_BYTES,
         exception_handlers={Exception: answer_error},
-        before_send=[send_request_id],
         lifespan=[lifespan(settings, profiles)],
         openapi_config=openapi_config(),
+        # It would take the root logger from us; ours are set up above.
+        logging_config=None,
         plugins=[GranianPlugin()],
     )

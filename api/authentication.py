@@ -1,41 +1,101 @@
-"""Who is calling, and whether they may: guards, for what they raise passes through the error handlers."""
+"""Who is calling, whether they may, and how often: guards, for what they raise passes the error handlers."""
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
+from litestar.types import Scope as AsgiScope
 
-from api.errors import Forbidden, Unauthorized
-from api.services import services_of
-from shared.api_keys import ApiKey, Scope, digest_of, is_well_formed
+from api.errors import Forbidden, RateLimited, Unauthorized
+from api.key_cache import Caller, TooManyStrangers
+from api.rate_limit import Ticket
+from api.services import Services, services_of
+from shared.api_keys import Scope
+from shared.key_secrets import is_well_formed
+from shared.rate_limits import Limited, limit_of
 
 Connection = ASGIConnection[Any, Any, Any, Any]
+Guard = Callable[[Connection, BaseRouteHandler], Awaitable[None]]
+
+_TICKET = "ticket"
+_STRANGER_RETRY_SECONDS = 1
 
 
-def requires(scope: Scope) -> Callable[[Connection, BaseRouteHandler], Awaitable[None]]:
-    """Make the guard of a route that needs `scope`; the caller's key is then in `connection.auth`."""
+def requires(scope: Scope, limited: Limited | None = None) -> Guard:
+    """Make the guard of a route that needs `scope`; the caller's key is then in `connection.auth`.
+
+    A request needs a permit for its kind: reading or writing, as the scope has it, unless told otherwise.
+    """
+    kind = limited or (Limited.READ if scope.endswith(":read") else Limited.WRITE)
 
     async def guard(connection: Connection, _: BaseRouteHandler) -> None:
-        key = await _authenticate(connection)
-        if scope not in key.scopes:
-            raise Forbidden
-        connection.scope["auth"] = key
+        await _admit(connection, scope, kind)
+        await wait_for_permit(connection)
 
     return guard
 
 
-async def _authenticate(connection: Connection) -> ApiKey:
-    """Give the live key that a request carries; raises `Unauthorized`, alike for all that can be wrong."""
+def requires_search(scope: Scope) -> Guard:
+    """Make the guard of the search, which waits for its permit itself: they share a round trip."""
+
+    async def guard(connection: Connection, _: BaseRouteHandler) -> None:
+        await _admit(connection, scope, Limited.SEARCH)
+
+    return guard
+
+
+def ticket_of(scope: AsgiScope) -> Ticket | None:
+    """Give a request's ticket; None when it has no limit, or was not let in."""
+    ticket: Ticket | None = scope["state"].get(_TICKET)
+    return ticket
+
+
+async def wait_for_permit(connection: Connection) -> None:
+    """Wait for a request's permit.
+
+    Raises:
+        RateLimited: the organization has made too many requests.
+        StoreUnavailable: the store did not answer.
+    """
+    ticket = ticket_of(connection.scope)
+    if ticket is not None:
+        await ticket.wait()
+
+
+async def _admit(connection: Connection, scope: Scope, kind: Limited) -> None:
+    services = services_of(connection)
+    caller = await _authenticate(connection, services)
+    # First, for the log: who is known is told of, also when he may not do this.
+    connection.scope["auth"] = caller.key
+    if scope not in caller.key.scopes:
+        raise Forbidden
+    services.key_uses.note(caller.key)
+    limit = limit_of(kind, services.settings, caller.overrides)
+    if limit is not None:
+        ticket = Ticket(services.store, services.refusals, caller.key.org_id, kind, limit)
+        connection.scope["state"][_TICKET] = ticket
+        ticket.check_refusals()
+
+
+async def _authenticate(connection: Connection, services: Services) -> Caller:
+    """Give who has the live key that a request carries.
+
+    Raises:
+        Unauthorized: alike for all that can be wrong with it.
+        RateLimited: the key is not known, and too many of those have come.
+    """
     secret = _bearer(connection.headers.getall("authorization", []))
     # The checksum is looked at first: a mistyped or invented key costs the store nothing.
     if secret is None or not is_well_formed(secret):
         raise Unauthorized
-    key = await services_of(connection).keys.find(digest_of(secret))
-    if key is None or not key.is_live(datetime.now(UTC)):
+    try:
+        caller = await services.keys.find(secret)
+    except TooManyStrangers as error:
+        raise RateLimited(_STRANGER_RETRY_SECONDS) from error
+    if caller is None:
         raise Unauthorized
-    return key
+    return caller
 
 
 def _bearer(headers: list[str]) -> str | None:

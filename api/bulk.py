@@ -34,8 +34,9 @@ from api.search import AreaCode, Pattern, WantedType
 from api.services import services_of
 from shared.api_keys import Scope
 from shared.atomic.order_operations import OrderRef, keep_answer
+from shared.ids import new_id
 from shared.orders.bulk import BulkRequest, Waiting, place_bulk_order
-from shared.orders.placing import Answer, Placed, new_id
+from shared.orders.placing import Answer, Placed
 from shared.orders.records import OrderStatus, Wish, read_order
 
 BulkQuantity = Annotated[

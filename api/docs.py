@@ -46,7 +46,8 @@ Search for phone numbers that are available, order them, and release them.
 scopes; every request sees and changes what is its organization's, nothing else. A key that is missing,
 malformed, unknown, expired or revoked is answered with 401 in each case; one without the route's scope
 with 403. Under `/v1/phone-numbers` reading (`GET`) needs `numbers:read` and all else `numbers:write`; under
-`/v1/inventory`, which belongs to nobody, `platform:inventory:read` and `platform:inventory:write`.
+`/v1/api-keys` `apikeys:read` and `apikeys:write`; under `/v1/inventory`, which belongs to nobody,
+`platform:inventory:read` and `platform:inventory:write`.
 
 **Answers.** Success is `{"success": true, "data": …}`. An error is
 `{"success": false, "error": {"code", "message", "request_id", "details"?}}`: `code` is stable and for
@@ -54,6 +55,11 @@ programs, `message` is for people, and `details` names every field that failed, 
 
 **Request ids.** Every response has `X-Request-Id`, the same id as in `error.request_id`. Give it when you
 ask about a request: it is in every log line of that request.
+
+**Limits.** Searching, other reading, writing, and making keys are limited apart, for each organization.
+`RateLimit-Policy` says what the limit is, and `RateLimit` what is left of it. Beyond it the answer is 429
+with `Retry-After`; whatever is wrong with a request, it counts. A body has to come within 10 seconds (408)
+and may have 64 KiB (413), feeds apart.
 
 **Pages.** Collections answer with `meta`: `total` of all pages, and `next_cursor` for the next one. Pages
 neither skip nor repeat while things come and go.

@@ -17,8 +17,12 @@ _LOCATIONS: Final[dict[str, dict[str, bool]]] = {
     "uploadFeed": {"202": True},
     "confirmSync": {"202": True},
     "rollBackSync": {"202": True},
+    "createApiKey": {"201": True},
 }
 """Operation id → status → whether the answer always has `Location`."""
+
+_MADE: Final = {"Orders": "order", "Inventory": "sync", "API keys": "key"}
+"""Tag → what `Location` leads to."""
 
 _BODY_MAY_BE_ABSENT: Final = {"startSync"}
 
@@ -30,6 +34,15 @@ _RAW_BODIES: Final = {
     }
 }
 """Operation id → a body that the handler reads as it comes, so that Litestar does not know of it."""
+
+_LIMIT_HEADERS: Final = {
+    "RateLimit-Policy": ("The limit: `q` requests at once, which are there again after `w` seconds.", False),
+    "RateLimit": (
+        "What is left: `r` requests at once; in `t` seconds all of them, or after a 429 one.",
+        False,
+    ),
+}
+"""Of an answer to a caller who has a limit (draft-ietf-httpapi-ratelimit-headers-10)."""
 
 _REPLAYED_ERRORS: Final = {("orderPhoneNumbers", "409")}
 
@@ -72,13 +85,15 @@ def _headers(operation: dict[str, Any], status: str) -> dict[str, tuple[str, boo
     name = operation["operationId"]
     if status == "401":
         headers["WWW-Authenticate"] = ("`Bearer`", True)
-    if status == "503":
+    if status in ("429", "503"):
         headers["Retry-After"] = ("Seconds to wait before trying again.", True)
-    elif RequestInProgress.code in _codes(operation["responses"][status]):
+    if "429" in operation["responses"] and status not in ("401", "403"):
+        headers |= _LIMIT_HEADERS
+    if RequestInProgress.code in _codes(operation["responses"][status]):
         headers["Retry-After"] = (f"With `{RequestInProgress.code}`: seconds that it takes at most.", False)
     if (is_required := _LOCATIONS.get(name, {}).get(status)) is not None:
-        what = "order" if operation["tags"] == ["Orders"] else "sync"
-        headers["Location"] = (f"Where the {what} can be looked at.", is_required)
+        [tag] = operation["tags"]
+        headers["Location"] = (f"Where the {_MADE[tag]} can be looked at.", is_required)
     if (name, status) == ("getRejects", "200"):
         headers["Content-Disposition"] = ("An attachment, with a name for its file.", True)
     if _can_be_repeated(operation) and (status.startswith("2") or (name, status) in _REPLAYED_ERRORS):

@@ -1,4 +1,4 @@
-"""What can go wrong, as classes, and the one place that turns it into an answer.
+"""What can go wrong, as classes, and how it is documented; `api/error_answers.py` answers with it.
 
 ApiError
 ├── InvalidInput            400
@@ -7,42 +7,37 @@ ApiError
 ├── Forbidden               403
 ├── NotFound                404
 ├── MethodNotAllowed        405
-├── FeedTooSlow             408
+├── RequestTimeout          408
+│   └── FeedTooSlow         408
 ├── InsufficientInventory   409
 ├── OrderNotCancellable     409
 ├── RequestInProgress       409
 ├── SyncIsNotWaiting        409
 ├── SyncIsNotApplied        409
+├── TooManyApiKeys          409
+├── ApiKeyNotLive           409
 ├── PayloadTooLarge         413
 │   └── FeedOverLimit       413
 ├── UnsupportedMediaType    415
 ├── ValidationFailed        422
 ├── IdempotencyKeyReused    422
+├── RateLimited             429
 ├── InternalError           500
 └── Unavailable             503
     └── SpoolUnavailable    503
 """
 
-import logging
 import math
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from litestar import Request, Response
-from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from msgspec import UNSET
 
 from api.envelope import Conflict, Failure, Problem, Shortage
-from api.parameters import failing_parameters
-from api.request_id import request_id_of
-from shared.atomic.requests import RequestKeyReused
-from shared.orders.placing import InProgress, OutcomeUnknown
-from shared.store import StoreUnavailable
-
-logger = logging.getLogger(__name__)
+from shared.api_keys import MOST_KEYS
 
 _RETRY_AFTER_SECONDS = 1
 _SPOOL_RETRY_AFTER_SECONDS = 60
@@ -70,7 +65,10 @@ class InvalidInput(ApiError):
     """The body is nothing that could be looked into."""
 
     status, code, message = 400, "INVALID_INPUT", "invalid input"
-    when = "The body is empty, not JSON, or not an object; or of a PATCH: a field cannot be changed."
+    when = (
+        "The body is empty, not JSON, or not an object; or of a PATCH: a field cannot be changed; "
+        "or of a new API key: scopes are unknown, none, or the same twice."
+    )
 
 
 class FeedIncomplete(InvalidInput):
@@ -111,15 +109,21 @@ class MethodNotAllowed(ApiError):
     when = "The route has other methods; they are in `Allow`."
 
 
-class FeedTooSlow(ApiError):
+class RequestTimeout(ApiError):
     """The body takes longer to come than any that is meant well."""
 
     status, code, message = 408, "REQUEST_TIMEOUT", "request timeout"
-    when = "The feed comes too slowly: after a minute, fewer than 64 KiB a second."
+    when = "The body did not come within 10 seconds."
 
     def __init__(self) -> None:
         """End the connection as well: what is still to come on it would be the rest of the body."""
         super().__init__(headers={"Connection": "close"})
+
+
+class FeedTooSlow(RequestTimeout):
+    """The feed takes longer to come than any that is meant well."""
+
+    when = "The feed comes too slowly: after a minute, fewer than 64 KiB a second."
 
 
 class InsufficientInventory(ApiError):
@@ -166,6 +170,20 @@ class SyncIsNotApplied(ApiError):
     when = "The sync has changed nothing, or a later one of its carrier has changed the stock."
 
 
+class TooManyApiKeys(ApiError):
+    """There is no room for another key."""
+
+    status, code, message = 409, "API_KEY_LIMIT", "too many api keys"
+    when = f"The organization has {MOST_KEYS} keys, none revoked or expired: revoke one first."
+
+
+class ApiKeyNotLive(ApiError):
+    """The key has ended for ever."""
+
+    status, code, message = 409, "API_KEY_NOT_LIVE", "api key is not live"
+    when = "The key is revoked or expired."
+
+
 class PayloadTooLarge(ApiError):
     """The body is longer than any that is meant well."""
 
@@ -200,6 +218,17 @@ class IdempotencyKeyReused(ApiError):
     when = "The Idempotency-Key came before, with another request."
 
 
+class RateLimited(ApiError):
+    """Too many requests."""
+
+    status, code, message = 429, "RATE_LIMITED", "rate limited"
+    when = "The organization has made too many requests; `Retry-After` says when to come again."
+
+    def __init__(self, seconds: int) -> None:
+        """Say when to come again."""
+        super().__init__(headers={"Retry-After": str(seconds)})
+
+
 class InternalError(ApiError):
     """A bug."""
 
@@ -229,32 +258,6 @@ class SpoolUnavailable(Unavailable):
         self.reason = reason
 
 
-_BY_STATUS: dict[int, type[ApiError]] = {
-    error.status: error
-    for error in (InvalidInput, NotFound, MethodNotAllowed, PayloadTooLarge, UnsupportedMediaType)
-}
-
-
-def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[Failure]:
-    """Turn whatever was raised into an answer."""
-    api_error = _api_error(error)
-    request_id = request_id_of(request.scope)
-    if isinstance(api_error, InternalError):
-        logger.error("request %s: unhandled error", request_id, exc_info=error)
-    elif isinstance(api_error, SpoolUnavailable):
-        logger.error("request %s: a feed cannot be spooled: %s", request_id, api_error.reason)
-    elif isinstance(api_error, Unavailable):
-        logger.warning(
-            "request %s: the store is unavailable, or the outcome not known: %s", request_id, error
-        )
-    return Response(
-        failure_of(api_error, request_id),
-        status_code=api_error.status,
-        headers=api_error.headers,
-        media_type="application/json",
-    )
-
-
 def failure_of(error: ApiError, request_id: str) -> Failure:
     """Give the body that says what went wrong."""
     problem = Problem(error.code, error.message, request_id, error.details or UNSET)
@@ -268,32 +271,14 @@ def order_path(order_id: str) -> str:
     return f"/v1/phone-numbers/orders/{order_id}"
 
 
-def _api_error(error: Exception) -> ApiError:
-    found: ApiError = InternalError()
-    match error:
-        case ApiError():
-            found = error
-        case OutcomeUnknown():
-            found = Unavailable({"Location": order_path(error.order.id)})
-        case StoreUnavailable():
-            found = Unavailable()
-        case InProgress():
-            found = RequestInProgress(error.for_ms)
-        case RequestKeyReused():
-            found = IdempotencyKeyReused()
-        case ValidationException() if error.extra:
-            found = ValidationFailed(failing_parameters(error.extra))
-        case HTTPException() if error.status_code in _BY_STATUS:
-            headers = error.headers or {}
-            allow = {name: value for name, value in headers.items() if name.lower() == "allow"}
-            found = _BY_STATUS[error.status_code](headers=allow)
-    return found
-
-
 def documented(*errors: type[ApiError]) -> dict[int, ResponseSpec]:
-    """Describe the errors that a route can answer with, for the OpenAPI document."""
+    """Describe the errors that a route can answer with, for the OpenAPI document.
+
+    Every route that needs a key has a limit.
+    """
     by_status: defaultdict[int, list[type[ApiError]]] = defaultdict(list)
-    for error in errors:
+    limited: tuple[type[ApiError], ...] = (RateLimited,) if Unauthorized in errors else ()
+    for error in (*errors, *limited):
         by_status[error.status].append(error)
     return {status: _response_spec(alike) for status, alike in by_status.items()}
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from api.api_key_resource import KeyRequest, KeyView
 from api.bulk import BulkOrder, BulkOrderRequest
 from api.envelope import Page, PageMeta, Success
 from api.inventory_coverage import ConfirmedBy, Coverage
@@ -14,6 +15,7 @@ from api.inventory_resource import SyncView, sync_view
 from api.number_resource import NumberResource
 from api.numbers import NumberChanges, ReleasedNumber, ReleaseReport, ReleaseRequest
 from api.orders import OrderRequest, OrderView
+from shared.api_keys import Scope
 from shared.feeds.profiles import Mode, Profile, Profiles
 from shared.feeds.rejects_csv import rejects_csv
 from shared.feeds.rows import RejectedRow
@@ -69,6 +71,23 @@ _COUNTS = {
 _QUEUED = Success(data=_sync(SyncState.QUEUED))
 _APPLIED = _sync(SyncState.APPLIED, removed=40, protected=2, **_COUNTS)
 _COVERAGE = Coverage("415", NumberType.LOCAL, 9_950, 0, 40, 2, 0, [ConfirmedBy("bandwidth", _ORDERED_AT)])
+_KEY = KeyView(
+    id="01932c07-2c4f-7000-8000-000000000005",
+    org_id="acme",
+    label="Checkout service",
+    prefix="am_live_4fGh",
+    scopes=[Scope.NUMBERS_READ, Scope.NUMBERS_WRITE],
+    created_at=_ORDERED_AT,
+    last_used_at=_CHANGED_AT,
+    revoked_at=None,
+    expires_at=datetime(2030, 1, 31, 9, 30, tzinfo=UTC),
+)
+# Its checksum is wrong, so that nobody takes it for a key.
+_SECRET = "am_live_4fGhTq0000000000000000000000000000"  # noqa: S105 - an example
+_NEW_KEY = msgspec.structs.replace(_KEY, last_used_at=None, plaintext=_SECRET)
+_ROTATED_KEY = msgspec.structs.replace(_KEY, plaintext=_SECRET)
+_REVOKED_KEY = msgspec.structs.replace(_KEY, revoked_at=_CHANGED_AT)
+_PAGE_OF_KEYS = PageMeta(total=1, limit=50, offset=0, next_cursor=None)
 _REJECTS = rejects_csv([RejectedRow(17, "has 9 digits, needs 10", "415555012,San Francisco,CA")])
 
 EXAMPLES: Final[dict[str, dict[str, Struct | str]]] = {
@@ -83,6 +102,11 @@ EXAMPLES: Final[dict[str, dict[str, Struct | str]]] = {
     "changePhoneNumber": {"200": Success(data=_NUMBER)},
     "releasePhoneNumber": {"200": Success(data=ReleasedNumber())},
     "releasePhoneNumbers": {"200": Success(data=_REPORT)},
+    "createApiKey": {"201": Success(data=_NEW_KEY)},
+    "listApiKeys": {"200": Page(data=[_KEY], meta=_PAGE_OF_KEYS)},
+    "getApiKey": {"200": Success(data=_KEY)},
+    "rotateApiKey": {"200": Success(data=_ROTATED_KEY)},
+    "revokeApiKey": {"200": Success(data=_REVOKED_KEY)},
     "startSync": {"202": _QUEUED},
     "uploadFeed": {"202": _QUEUED},
     "listSyncs": {"200": Page(data=[_APPLIED], meta=_ONE_PAGE)},
@@ -98,6 +122,7 @@ BAD_BODIES: Final[dict[str, tuple[type[Struct], bytes]]] = {
     "orderPhoneNumbers": (OrderRequest, b'{"numbers": ["+14155550123", "415 555"], "inbound_url": "http:"}'),
     "orderInBulk": (BulkOrderRequest, b'{"quantity": 1001, "mode": "immediate_partial"}'),
     "changePhoneNumber": (NumberChanges, b'{"campaign_id": "", "inbound_url": "ftp://example.com"}'),
+    "createApiKey": (KeyRequest, b'{"label": "", "scopes": "numbers:read", "expires_at": "tomorrow"}'),
     "startSync": (SyncRequest, b'{"mode": "full", "dry_run": 1}'),
     "releasePhoneNumbers": (ReleaseRequest, b'{"ids": ["+14155550123"]}'),
 }

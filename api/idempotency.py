@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from litestar import Request, Response
@@ -13,6 +13,7 @@ from api.errors import ApiError, RequestInProgress, ValidationFailed
 from api.parameters import failing_parameters
 from api.request_id import adopt_request_id, request_id_of
 from api.services import services_of
+from shared.atomic.key_operations import TakenOver
 from shared.atomic.request_operations import Begun, Repeated, Running, begin_request, end_request
 from shared.atomic.requests import RequestKey
 from shared.orders.placing import hold_ms_of
@@ -28,6 +29,13 @@ class KeptAnswer(Struct, frozen=True, array_like=True):
     location: str
     request_id: str
     """Of the first request: an error says it in its body."""
+
+
+class ToldOnce(NamedTuple):
+    """An answer that holds a secret, as it is told now, and as it is kept, which is without it."""
+
+    now: bytes
+    kept: bytes
 
 
 def request_key(
@@ -68,11 +76,12 @@ def answer_kept(request: Request[Any, Any, Any], kept: bytes, *, is_repeated: bo
     answer = msgspec.msgpack.decode(kept, type=KeptAnswer)
     if answer.status >= HTTPStatus.BAD_REQUEST:
         adopt_request_id(request.scope, answer.request_id)
+    location = {"Location": answer.location} if answer.location else {}
     return Response(
         answer.body,
         status_code=answer.status,
         media_type="application/json",
-        headers={"Location": answer.location} | replayed(is_repeated=is_repeated),
+        headers=location | replayed(is_repeated=is_repeated),
     )
 
 
@@ -80,21 +89,22 @@ async def answer_once(
     request: Request[Any, Any, Any],
     key: RequestKey | None,
     new_id: str,
-    act: Callable[[Begun], Awaitable[bytes]],
+    act: Callable[[Begun], Awaitable[bytes | ToldOnce]],
 ) -> Response[bytes]:
     """Answer with what `act` gives, which is kept; or, when the request comes again, with what was kept.
 
-    `act` gets the id of what it is to make: `new_id`, or the one of an attempt that died.
+    `act` gets the id of what it is to make: `new_id`, or the one of an attempt that died. A secret is told by
+    the attempt that has the request in hand to its end: another would have made another one.
 
     Raises:
-        RequestInProgress: the first request with this key still runs.
+        RequestInProgress: the first request with this key still runs, or another has taken it over.
         RequestKeyReused: nothing was done.
         ApiError: what `act` raises; the key is free again.
         StoreUnavailable: the outcome is not known; the next request with this key takes it up.
     """
     if key is None:
         begun = Begun(new_id, b"", is_resumed=False)
-        return answer_kept(request, await act(begun), is_repeated=False)
+        return answer_kept(request, _told(await act(begun)).now, is_repeated=False)
     services, organization = services_of(request), request.auth.org_id
     allowed_ms = hold_ms_of(services.settings)
     found = await begin_request(services.store, organization, key, new_id, allowed_ms)
@@ -104,11 +114,20 @@ async def answer_once(
         raise RequestInProgress(found.for_ms)
     try:
         answer = await act(found)
+    except TakenOver as error:
+        raise RequestInProgress(allowed_ms) from error
     except ApiError:
         await end_request(services.store, organization, key, found, b"")
         raise
-    await end_request(services.store, organization, key, found, answer)
-    return answer_kept(request, answer, is_repeated=False)
+    told = _told(answer)
+    is_ours = await end_request(services.store, organization, key, found, told.kept)
+    if not is_ours and isinstance(answer, ToldOnce):
+        raise RequestInProgress(allowed_ms)
+    return answer_kept(request, told.now, is_repeated=False)
+
+
+def _told(answer: bytes | ToldOnce) -> ToldOnce:
+    return answer if isinstance(answer, ToldOnce) else ToldOnce(answer, answer)
 
 
 def _sha256(data: bytes) -> str:

@@ -5,8 +5,9 @@ A field's rule and its phrase stand together:
 `numbers.3`; in a list with `extra={"unique": True}` none may come twice.
 """
 
+import asyncio
 from functools import lru_cache
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 import msgspec
 from litestar import Request
@@ -15,23 +16,60 @@ from litestar.typing import FieldDefinition
 from msgspec import NODEFAULT, Struct
 from msgspec.inspect import ListType, Metadata, UnionType, type_info
 
-from api.errors import InvalidInput, UnsupportedMediaType, ValidationFailed
+from api.authentication import ticket_of, wait_for_permit
+from api.errors import InvalidInput, RequestTimeout, UnsupportedMediaType, ValidationFailed
+
+_BODY_SECONDS: Final = 10.0
+"""In which a whole body has to come: at the most that it may have, 6.5 KB a second. The server ends slow
+headers by itself, but would wait for a body for ever."""
+_NO_ENCODING: Final = ("", "identity", "chunked")
+"""What says nothing of the body's own bytes: nothing here decompresses, and 64 KiB could become 64 MiB."""
+
+_TOO_GREAT: Final = object()
 
 
 class StrictRequest(Request[Any, Any, Any]):
-    """A request whose JSON body arrives at the handler's `data` as the Struct it asks for, or not at all."""
+    """A request whose JSON body arrives at the handler's `data` as the Struct it asks for, or not at all.
+
+    A permit that is still to be asked for is asked for once the body is there, so that it travels with what
+    the handler then sends to the store; the handler waits for it. What is wrong with a body, nobody is told
+    without a permit.
+    """
 
     async def body(self) -> bytes:
         """Give the body.
 
         Raises:
-            UnsupportedMediaType: it says that it is something else than JSON.
+            UnsupportedMediaType: it says that it is something else than JSON, or that it is compressed.
+            RequestTimeout: it comes too slowly.
             InvalidInput: it is empty, and the handler needs one.
+            RateLimited: it is one of these, and one request too many.
         """
-        if not _is_json(self.headers.get("content-type", "")):
+        try:
+            body = await self._whole_body()
+        except Exception:
+            await wait_for_permit(self)
+            raise
+        if ticket := ticket_of(self.scope):
+            ticket.ask()
+        return body
+
+    async def json(self) -> Any:
+        """Decode the body as the type of the handler's `data`; raises as `body` and `decode_body`."""
+        try:
+            return decode_body(await self.body(), self._parameter.annotation)
+        except Exception:
+            await wait_for_permit(self)
+            raise
+
+    async def _whole_body(self) -> bytes:
+        if not self._is_plain_json():
             raise UnsupportedMediaType
         try:
-            body = await super().body()
+            async with asyncio.timeout(_BODY_SECONDS):
+                body = await super().body()
+        except TimeoutError as error:
+            raise RequestTimeout from error
         except InternalServerException as error:
             # What Litestar makes of a caller who hangs up: no error of ours, and nobody reads the answer.
             raise InvalidInput from error
@@ -39,9 +77,15 @@ class StrictRequest(Request[Any, Any, Any]):
             raise InvalidInput
         return body
 
-    async def json(self) -> Any:
-        """Decode the body as the type of the handler's `data`; raises as `decode_body`."""
-        return decode_body(await self.body(), self._parameter.annotation)
+    def _is_plain_json(self) -> bool:
+        """Tell whether the headers say so, and nothing else beside: a proxy may have believed the other."""
+        content_types = self.headers.getall("content-type", [""])
+        encodings = self.headers.getall("content-encoding", []) + self.headers.getall("transfer-encoding", [])
+        return (
+            len(content_types) == 1
+            and _is_json(content_types[0])
+            and all(encoding.strip().lower() in _NO_ENCODING for encoding in encodings)
+        )
 
     @property
     def _parameter(self) -> FieldDefinition:
@@ -74,11 +118,10 @@ def decode_body(body: bytes, wanted: type[Struct]) -> Struct:
 def _decode_slowly(body: bytes, wanted: type[Struct]) -> Struct:
     """Find all that is wrong; nothing is when only an earlier one of duplicate members was."""
     try:
-        members = msgspec.json.decode(body)
+        raw = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        members = {name: _decode_member(member) for name, member in raw.items()}
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput from error
-    if not isinstance(members, dict):
-        raise InvalidInput
     fields = {field.encode_name: field.type for field in msgspec.structs.fields(wanted)}
     unknown = {name[:100]: "is not a known field" for name in members if name not in fields}
     if unknown and issubclass(wanted, PatchBody):
@@ -87,6 +130,14 @@ def _decode_slowly(body: bytes, wanted: type[Struct]) -> Struct:
     if details:
         raise ValidationFailed(details)
     return msgspec.convert(members, wanted)
+
+
+def _decode_member(member: msgspec.Raw) -> Any:
+    try:
+        return msgspec.json.decode(member)
+    except msgspec.ValidationError:
+        # JSON has it, but it is a number that nothing here holds; it fits no type.
+        return _TOO_GREAT
 
 
 def _details(members: dict[str, Any], wanted: type[Struct]) -> dict[str, str]:

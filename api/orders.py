@@ -41,8 +41,9 @@ from shared.api_keys import Scope
 from shared.atomic.order_operations import OrderRef
 from shared.atomic.resource_operations import NotCancellable
 from shared.clock import time_of
+from shared.ids import new_id
 from shared.orders.departures import cancel
-from shared.orders.placing import Placed, Refused, hold_ms_of, new_id, place_order
+from shared.orders.placing import Placed, Refused, hold_ms_of, place_order
 from shared.orders.records import Order, OrderStatus, list_orders, order_of, read_order
 from shared.store import StoreUnavailable
 

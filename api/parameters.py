@@ -31,6 +31,14 @@ SyncCursor = Annotated[
         pattern=UUID_PATTERN, description="`meta.next_cursor` of the page before; the first page has none."
     ),
 ]
+KeyCursor = Annotated[
+    str | None,
+    QueryParameter(
+        pattern=rf"^[0-9]{{1,{_MOST_DIGITS}}}\.[0-9a-fA-F-]{{36}}$(?!\n)",
+        description="`meta.next_cursor` of the page before; the first page has none.",
+    ),
+]
+IncludeRevoked = Annotated[bool, QueryParameter(description="Those that are revoked are listed as well.")]
 Carrier = Annotated[
     str,
     PathParameter(
@@ -82,6 +90,7 @@ MUST: Final = {
     "campaign_id": "must be a UUID",
     "search": "must be at most 32 characters",
     "return_to_carrier": "must be true or false",
+    "include_revoked": "must be true or false",
     "carrier": "must be 1-32 characters of a-z, 0-9 and -",
     "mode": "must be snapshot or delta",
     "dry_run": "must be true or false",

@@ -8,7 +8,7 @@ from litestar.openapi.spec import Example
 from litestar.params import JSONBody
 from msgspec import Meta, Struct
 
-from api.authentication import requires
+from api.authentication import requires_search, wait_for_permit
 from api.envelope import Success
 from api.errors import (
     Forbidden,
@@ -95,7 +95,7 @@ _FOUND = {
 
 @post(
     "/v1/phone-numbers/search",
-    guards=[requires(Scope.NUMBERS_WRITE)],
+    guards=[requires_search(Scope.NUMBERS_WRITE)],
     status_code=200,
     operation_id="searchPhoneNumbers",
     summary="Search available numbers",
@@ -128,7 +128,9 @@ async def search_numbers(
     different ones. Every number that is available and matches can be found.
     """
     services = services_of(request)
+    # Not one after the other: the permit is on its way in the same batch, ahead of the search.
     numbers = await search(services.store, services.stock, _query_of(data))
+    await wait_for_permit(request)
     return Success(data=[AvailableNumber(number, number_type_of(number[2:5])) for number in numbers])
 
 

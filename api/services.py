@@ -1,5 +1,6 @@
 """What the routes work with: one set for each process."""
 
+import asyncio
 import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -9,7 +10,9 @@ from litestar import Litestar
 from litestar.connection import ASGIConnection
 from msgspec import Struct
 
-from api.key_cache import KeyCache
+from api.key_cache import KeyCache, follow_changes
+from api.key_uses import KeyUses
+from api.rate_limit import Refusals
 from shared.feeds.profiles import Profiles
 from shared.jobs import JobQueue
 from shared.search.area_stock import AreaStock
@@ -25,6 +28,8 @@ class Services(Struct, frozen=True):
 
     store: Store
     keys: KeyCache
+    key_uses: KeyUses
+    refusals: Refusals
     stock: AreaStock
     queue: JobQueue
     settings: Settings
@@ -46,11 +51,18 @@ def lifespan(
     async def run(app: Litestar) -> AsyncIterator[None]:
         store = Store(settings.redis_url, settings.store_timeout_seconds, API_CLIENT)
         queue = JobQueue(settings.redis_url, settings.store_timeout_seconds)
-        keys = KeyCache(store, settings.key_cache_seconds)
-        app.state[_STATE_KEY] = Services(store, keys, AreaStock(store), queue, settings, profiles)
+        keys, uses = KeyCache(store, settings), KeyUses(store)
+        app.state[_STATE_KEY] = Services(
+            store, keys, uses, Refusals(), AreaStock(store), queue, settings, profiles
+        )
         _spare_the_collector()
         try:
-            yield
+            async with asyncio.TaskGroup() as group:
+                link = follow_changes(settings.redis_url, settings.store_timeout_seconds, keys)
+                beside = [group.create_task(link), group.create_task(uses.go_on_telling())]
+                yield
+                for task in beside:
+                    task.cancel()
         finally:
             await queue.close()
             await store.close()

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Final, Literal
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 import msgspec
@@ -16,6 +16,23 @@ Pace = Annotated[float, Meta(ge=0.01, le=86_400)]
 """Seconds, and no busy loop."""
 Period = Annotated[float, Meta(ge=0, le=3_650 * 86_400)]
 """Seconds, up to ten years."""
+
+Rate = Annotated[float, Meta(ge=0, le=1_000_000)]
+"""Requests a second: 0, or at least `LOWEST_RATE`."""
+Burst = Annotated[int, Meta(ge=1, le=1_000_000)]
+"""Requests."""
+
+LOWEST_RATE: Final = 0.001
+"""With it and the highest burst a time in microseconds is below 2^53, and so exact in Lua."""
+_RATES: Final = ("search_rate", "write_rate")
+
+Pepper = Annotated[str, Meta(min_length=16, max_length=1_000)]
+
+LogFormat = Literal["auto", "json", "text"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+_SECRETS = frozenset({"key_pepper"})
+"""Fields whose values are never shown."""
 
 
 class BadSetting(ValueError):
@@ -41,6 +58,23 @@ class Settings(Struct, frozen=True):
     key_cache_seconds: Seconds = 0.5
     """How long a key's record is believed without asking the store: a revoked key lives no longer."""
 
+    key_pepper: Pepper | None = None
+    """What secrets of new keys are digested with (HMAC-SHA-256). The same for all processes; keys that were
+    made before there was one go on; if it is lost or changed, those made with it are dead."""
+
+    search_rate: Rate = 100.0
+    """Searches a second that an organization may make, and as many other requests that read; 0 means any
+    number."""
+
+    search_burst: Burst = 200
+    """How many of them may come at once."""
+
+    write_rate: Rate = 20.0
+    """Requests a second with which an organization may write; 0 means any number, of new keys too."""
+
+    write_burst: Burst = 50
+    """How many of them may come at once."""
+
     feed_lease_seconds: Annotated[float, Meta(ge=1, le=86_400)] = 15.0
     """How long a run that shows no sign of life keeps others from its carrier's feed."""
 
@@ -65,6 +99,13 @@ class Settings(Struct, frozen=True):
     event_retention_seconds: Annotated[float, Meta(ge=60, le=3_650 * 86_400)] = 30 * 86_400.0
     """How long the events of numbers' lives are kept."""
 
+    log_format: LogFormat = "auto"
+    """One JSON object a line, or text for people; `auto` is text on a terminal and in the files of
+    `numbers up`, JSON elsewhere. Commands log only when it is set: what they say is for people."""
+
+    log_level: LogLevel = "info"
+    """From which level on lines are written. Requests are `info`, those of health checks `debug`."""
+
 
 def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings from `environment`; an absent or empty variable means its default.
@@ -84,7 +125,20 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     except ValueError as error:
         shown = without_password(settings.redis_url)
         raise BadSetting(f"{variable_of('redis_url')}={shown!r} cannot be used: {error}") from error
+    for name in _RATES:
+        if 0 < getattr(settings, name) < LOWEST_RATE:
+            shown = f"{variable_of(name)}={values[name]!r}"
+            raise BadSetting(f"{shown} cannot be used: it is neither 0 nor {LOWEST_RATE} or more")
     return settings
+
+
+def on_own_machine(settings: Settings, environment: Mapping[str, str] = os.environ) -> Settings:
+    """Give the settings of a service on a developer's own machine, who has nobody to be protected from.
+
+    Its rates are without a limit, but for those that `environment` sets.
+    """
+    unset = {name: 0.0 for name in _RATES if not environment.get(variable_of(name))}
+    return msgspec.structs.replace(settings, **unset)
 
 
 def check_redis_url(url: str) -> None:
@@ -130,5 +184,6 @@ def _bad_setting(values: Mapping[str, str]) -> BadSetting:
         try:
             msgspec.convert(values[field.name], field.type, strict=False)
         except msgspec.ValidationError as error:
-            return BadSetting(f"{variable_of(field.name)}={values[field.name]!r} cannot be used: {error}")
+            shown = "***" if field.name in _SECRETS else repr(values[field.name])
+            return BadSetting(f"{variable_of(field.name)}={shown} cannot be used: {error}")
     raise AssertionError("some field was refused")

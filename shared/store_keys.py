@@ -22,9 +22,8 @@ AREAS = "areas"
 ORGANIZATIONS = "orgs"
 """Set of organizations that ever had a key; added to before first use, never removed from. No lifetime."""
 
-API_KEYS = "keys"
-"""Hash, key id → digest of its secret: the list of all keys. No lifetime: keys live until revoked and are
-kept as a record of who had access."""
+API_KEYS_CHANGED = "keys:changed"
+"""No key but a channel: the id of each API key that is revoked or gets another secret."""
 
 FEEDS = "feeds"
 """Hash, carrier → ordinal (1-1023), the number that stands for the carrier in a score. No lifetime."""
@@ -147,8 +146,36 @@ def idempotency(organization: str, digest: str) -> str:
     return f"{{org:{organization}}}:idempotency:{digest}"
 
 
-def api_key(digest: str) -> str:
-    """Hash, the record of one API key. No lifetime, as `API_KEYS`."""
+def api_keys(organization: str) -> str:
+    """Hash, id of an API key → its record, JSON. No lifetime: they say who had access, and are few."""
+    return f"{{org:{organization}}}:keys"
+
+
+def api_key_uses(organization: str) -> str:
+    """Hash, id of an API key → when it was last used, Unix ms. No lifetime, as `api_keys`."""
+    return f"{{org:{organization}}}:keys:used"
+
+
+def api_key_events(organization: str) -> str:
+    """Stream, what has become of API keys, and who did it. No lifetime: about the last thousand."""
+    return f"{{org:{organization}}}:keys:events"
+
+
+def rate_limits(organization: str) -> str:
+    """Hash, what is set for this organization instead of the settings. No lifetime: until it is cleared."""
+    return f"{{org:{organization}}}:limits"
+
+
+def permits(organization: str, name: str) -> str:
+    """String, when all requests of a kind that were let through will have been worth their time, Unix µs.
+
+    Lives `Permit.whole_in`: until that time.
+    """
+    return f"{{org:{organization}}}:permits:{name}"
+
+
+def api_key_digest(digest: str) -> str:
+    """String, `organization id` of the API key whose secret has this digest. No lifetime, as the secret."""
     return f"key:{digest}"
 
 

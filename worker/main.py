@@ -1,6 +1,7 @@
 """The worker of orders and events: `arq worker.main.WorkerSettings`."""
 
 import asyncio
+import logging
 from functools import partial
 from typing import Any, ClassVar, cast
 
@@ -9,20 +10,20 @@ from arq.connections import RedisSettings
 from arq.typing import WorkerCoroutine
 
 from shared import jobs
-from shared.api_keys import register_organizations
 from shared.atomic.order_operations import OrderRef
+from shared.logs import set_up_logs
 from shared.orders.bulk import fill_waiting
 from shared.orders.departures import finish_cancel
 from shared.orders.sweep import sweep
 from shared.search.area_stock import AreaStock
 from shared.store import Store
+from worker.job_log import logged
 from worker.loops import repeat
 from worker.order_events import OrderEvents
 from worker.process import (
     HEALTH_INTERVAL_SECONDS,
     POLL_DELAY_SECONDS,
     end_loops,
-    set_up_logs,
     settings_or_exit,
 )
 from worker.relay import relay_once
@@ -33,14 +34,15 @@ _JOB_TIMEOUT_SECONDS = 60
 looks at the orders themselves."""
 _JOBS_AT_ONCE = 50
 
+logger = logging.getLogger(__name__)
+
 _configured = settings_or_exit()
 
 
 async def start(ctx: dict[str, Any]) -> None:
     """Connect to the store and begin to look for what is due."""
-    set_up_logs()
+    set_up_logs(_configured)
     store = Store(_configured.redis_url, _configured.store_timeout_seconds)
-    await register_organizations(store)
     ctx["store"] = store
     stock = AreaStock(store)
     ctx["loops"] = [
@@ -56,14 +58,17 @@ async def start(ctx: dict[str, Any]) -> None:
             ("reading order events", OrderEvents(store, _configured).step, _EVENT_PAUSE_SECONDS),
         )
     ]
+    logger.info("the worker has started")
 
 
 async def stop(ctx: dict[str, Any]) -> None:
     """End the loops and close the connection."""
     await end_loops(ctx["loops"])
     await ctx["store"].close()
+    logger.info("the worker has stopped")
 
 
+@logged(jobs.FINISH_CANCEL, "organization", "order_id")
 async def cancel_order(ctx: dict[Any, Any], organization: str, order_id: str) -> bool:
     """Job `FINISH_CANCEL`."""
     return await finish_cancel(ctx["store"], OrderRef(organization, order_id))

@@ -1,9 +1,10 @@
 """What every worker process begins with: its settings, its logs, the loops beside its jobs."""
 
 import asyncio
-import logging
-from typing import Any
+import sys
+from typing import Any, Final
 
+from shared.logs import log_crash, logs_config
 from shared.settings import BadSetting, Settings, read_settings
 
 POLL_DELAY_SECONDS = 0.2
@@ -18,14 +19,10 @@ def settings_or_exit() -> Settings:
         raise SystemExit(str(error)) from error
 
 
-def set_up_logs() -> None:
-    """Show our own lines beside arq's."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s: %(message)s", datefmt="%H:%M:%S"))
-    for name in ("worker", "shared"):
-        logger = logging.getLogger(name)
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
+sys.excepthook = log_crash
+
+LOGS: Final = logs_config(settings_or_exit())
+"""For `arq --custom-log-dict`: what arq says before a worker's start comes out as everything else then."""
 
 
 async def end_loops(loops: list[asyncio.Task[Any]]) -> None:

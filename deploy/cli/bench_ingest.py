@@ -88,6 +88,8 @@ class Bench:
             variable_of("redis_url"): url,
             variable_of("spool_dir"): str(directory / "spool"),
             variable_of("feeds_file"): str(self.feeds_file),
+            variable_of("search_rate"): "0",
+            variable_of("write_rate"): "0",
         }
 
     def profiles(self) -> Profiles:

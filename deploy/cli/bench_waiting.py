@@ -12,7 +12,8 @@ import aiohttp
 
 from deploy.cli.ports import LOOPBACK, free_port
 from deploy.sample_feed.generate import AREA_CODES
-from shared.api_keys import Scope, create_api_key, new_secret
+from shared.api_keys import Scope, Wanted, create_api_key
+from shared.key_secrets import new_secret
 from shared.store import Store
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ async def search_latency(
     Each is timed from the moment at which it was due, so that one that makes others late counts as often.
     """
     secret = new_secret()
-    await create_api_key(store, _ORGANIZATION, (Scope.NUMBERS_WRITE,), "bench", secret)
+    await create_api_key(store, _ORGANIZATION, Wanted((Scope.NUMBERS_WRITE,), "bench"), secret)
     port = free_port()
     arguments = (
         "--interface",

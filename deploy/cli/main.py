@@ -11,12 +11,14 @@ from deploy.cli.feeds import feeds
 from deploy.cli.history import history
 from deploy.cli.ingest import ingest
 from deploy.cli.keys import keys
+from deploy.cli.limits import limits
 from deploy.cli.stats import stats
 from deploy.cli.sync import sync
 from deploy.cli.up import up
 from shared.atomic.feed_operations import TooManyCarriers
 from shared.feeds.profiles import BadProfiles
-from shared.settings import BadSetting
+from shared.logs import set_up_logs
+from shared.settings import BadSetting, read_settings
 from shared.store import StoreUnavailable
 
 
@@ -24,9 +26,12 @@ from shared.store import StoreUnavailable
 @click.version_option(package_name="phone-number-inventory")
 def numbers() -> None:
     """Phone-number inventory: carriers' feeds go in, a search for available numbers comes out."""
+    settings = read_settings()
+    if settings.log_format != "auto":
+        set_up_logs(settings)
 
 
-for _command in (up, keys, ingest, sync, feeds, stats, history, audit, bench):
+for _command in (up, keys, limits, ingest, sync, feeds, stats, history, audit, bench):
     numbers.add_command(_command)
 
 

@@ -18,25 +18,38 @@ from deploy.cli.store_option import with_store
 from deploy.cli.sync_follow import follow
 from deploy.sample_feed import SAMPLE_FEED
 from shared import store_keys
-from shared.api_keys import Scope, create_api_key, digest_of, find_api_key, is_well_formed, new_secret
+from shared.api_keys import Scope, Wanted, create_api_key, find_api_key
 from shared.feeds.profiles import read_profiles
 from shared.feeds.syncs import Sync, SyncState
-from shared.settings import Settings, variable_of
+from shared.key_secrets import is_well_formed, new_secret
+from shared.settings import Settings, on_own_machine, variable_of
 from shared.store import Store
 
 _DEMO_ORGANIZATION = "demo"
 _SAMPLE_CARRIER = "sample"
+_SERVER_LOGS = Path(__file__).resolve().parents[1] / "server_logs.json"
+"""What Granian itself says comes out as the lines of our own do."""
 _READY_TIMEOUT_SECONDS = 60.0
 _LOOK_INTERVAL_SECONDS = 0.1
 _STORE_PAUSE_SECONDS = 1.0
 """Between two attempts to bring the store back, so that one that cannot start does not fill the screen."""
 _STOP_TIMEOUT_SECONDS = 3.0
 """For API and worker; with what the store takes, everything has stopped within 5 seconds."""
+_SERVER_LIMITS = (
+    # Only what is served is spoken; looking for HTTP/2 the server would wait for a first byte for ever.
+    *("--http", "1", "--no-ws"),
+    # Milliseconds for a request's headers, and for which a connection may be idle; bytes that they take.
+    *("--http1-header-read-timeout", "20000", "--http1-buffer-size", "65536"),
+    # Connections, idle ones too: nobody gets in beyond them.
+    *("--backpressure", "4096"),
+)
+"""What a client may take of the API's server; the same as in `docker-compose.yml`."""
 
 
 def worker(name: str, module: str, environment: dict[str, str], log: Path) -> ChildProcess:
     """Give a worker process that is not started yet."""
-    return ChildProcess(name, "arq", f"{module}.WorkerSettings", environment=environment, log=log)
+    arguments = (f"{module}.WorkerSettings", "--custom-log-dict", "worker.process.LOGS")
+    return ChildProcess(name, "arq", *arguments, environment=environment, log=log)
 
 
 class Service:
@@ -100,20 +113,26 @@ class Service:
         """Give the secret of a live key with all scopes: that of the last run, if it is still good."""
         path = self._data_dir / "demo-key"
         secret = path.read_text().strip() if path.exists() else ""
-        known = await find_api_key(store, digest_of(secret))
-        if known is not None and known.revoked_at is None:
+        known = await find_api_key(store, secret, self._settings.key_pepper)
+        if known is not None and known.key.is_live(known.at_ms):
             return secret
         # The secret of a store that is another one now serves again; one that was revoked does not.
         if known is not None or not is_well_formed(secret):
             secret = new_secret()
         write_secret(path, f"{secret}\n".encode())
-        await create_api_key(store, _DEMO_ORGANIZATION, tuple(Scope), "numbers up", secret)
+        wanted = Wanted(tuple(Scope), "numbers up")
+        await create_api_key(store, _DEMO_ORGANIZATION, wanted, secret, self._settings.key_pepper)
         return secret
 
     def _start_children(self) -> None:
+        settings = on_own_machine(self._settings)
         environment = {
-            variable_of("redis_url"): self._settings.redis_url,
-            variable_of("spool_dir"): self._settings.spool_dir or "",
+            variable_of("redis_url"): settings.redis_url,
+            variable_of("spool_dir"): settings.spool_dir or "",
+            variable_of("search_rate"): str(settings.search_rate),
+            variable_of("write_rate"): str(settings.write_rate),
+            # Their logs are files, which people look into.
+            variable_of("log_format"): "text" if settings.log_format == "auto" else settings.log_format,
         }
         if self._settings.feeds_file is not None:
             # Whole, as the spool is.
@@ -123,7 +142,8 @@ class Service:
         # end. A worker that hangs at the end is killed after 2 s.
         api = ["--interface", "asgi", "--factory", "api.app:create_app", "--host", host, "--port", str(port)]
         api += ["--workers", str(self._api_workers), "--workers-kill-timeout", "2"]
-        api += ["--respawn-failed-workers", "--respawn-interval", "0.5"]
+        api += ["--respawn-failed-workers", "--respawn-interval", "0.5", "--log-config", str(_SERVER_LOGS)]
+        api += _SERVER_LIMITS
         self._children = [
             ChildProcess("API", "granian", *api, environment=environment, log=self._data_dir / "api.log"),
             worker("worker", "worker.main", environment, self._data_dir / "worker.log"),

@@ -10,7 +10,7 @@ from shared.audit.look import Look, Progress, absent
 from shared.audit.orders import examine_orders
 from shared.audit.organizations import examine_resources
 from shared.audit.violations import Kind, Violation
-from shared.chunks import walk_hash, walk_keys
+from shared.chunks import walk_keys
 from shared.store import Store
 
 AREA_KINDS = frozenset({Kind.UNKNOWN_AREA_CODE})
@@ -31,6 +31,7 @@ _ORGANIZATION_KEYS = (
     store_keys.departures,
     store_keys.due,
     store_keys.sequence,
+    store_keys.api_keys,
 )
 
 
@@ -76,7 +77,6 @@ async def walk_registers(look: Look, progress: Progress) -> tuple[Names, list[Vi
             strays = await absent(store, "ZMSCORE", store_keys.orders(organization), ids)
             violations += await examine_orders(look, organization, strays)
         progress("keys", seen := seen + len(keys))
-    organizations |= await _organizations_with_keys(store)
     violations += await examine_area_codes(look, "", sorted(areas))
     violations += await examine_organizations(look, "", sorted(organizations))
     return Names(sorted(areas), sorted(organizations)), violations
@@ -109,16 +109,6 @@ async def _unknown(store: Store, key: str, names: Sequence[str]) -> list[str]:
 
 async def _members(store: Store, key: str) -> set[str]:
     return {name.decode() for name in await store.execute("SMEMBERS", key)}
-
-
-async def _organizations_with_keys(store: Store) -> set[str]:
-    names: set[str] = set()
-    async for digests in walk_hash(store, store_keys.API_KEYS):
-        found = await store.execute_many(
-            [("HGET", store_keys.api_key(digest.decode()), "org_id") for digest in digests.values()]
-        )
-        names |= {name.decode() for name in found if name}
-    return names
 
 
 def _found(pattern: re.Pattern[str], keys: Sequence[str]) -> set[str]:

@@ -12,8 +12,6 @@ give back what the later one holds.
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ulid import ULID
-
 from shared.atomic.order_operations import (
     Attempt,
     Busy,
@@ -29,6 +27,7 @@ from shared.atomic.order_operations import (
 )
 from shared.atomic.requests import RequestKey
 from shared.clock import ms_of
+from shared.ids import new_id
 from shared.orders.holds import (
     Holding,
     confirm_all,
@@ -243,8 +242,3 @@ def new_resources(
 def hold_ms_of(settings: Settings) -> int:
     """Give how long an attempt may take, in ms."""
     return ms_of(settings.hold_seconds)
-
-
-def new_id() -> str:
-    """Make an id for an order or a resource: a UUIDv7."""
-    return str(ULID().to_uuid7(compliant=True))

@@ -39,7 +39,9 @@ class Fleet:
                 return [
                     process
                     for process in children
-                    if Path(process.command.split(" ")[0]).name == "valkey-server"
+                    # Not the one of other tests that ran in this process.
+                    if process.parent == self._up_pid
+                    and Path(process.command.split(" ")[0]).name == "valkey-server"
                 ]
             case "api":
                 return [process for process in children if process.pid in servers]

@@ -25,7 +25,8 @@ import msgspec
 from deploy.cli.child_process import ChildProcess
 from deploy.cli.service import worker
 from shared import store_keys
-from shared.api_keys import Scope, create_api_key, new_secret
+from shared.api_keys import Scope, Wanted, create_api_key
+from shared.key_secrets import new_secret
 from shared.settings import read_settings
 from shared.store import Store, StoreUnavailable
 from tests.chaos import verdict
@@ -46,6 +47,8 @@ SETTINGS = {
     "NUMBERS_STORE_TIMEOUT_SECONDS": "0.7",
     "NUMBERS_FEED_LEASE_SECONDS": "1",
     "NUMBERS_BULK_WAIT_SECONDS": "6",
+    "NUMBERS_SEARCH_RATE": "0",
+    "NUMBERS_WRITE_RATE": "0",
 }
 ORGANIZATIONS = ("acme", "globex", "initech")
 _NUMBERS_PER_AREA = 150
@@ -175,7 +178,7 @@ class _Trial:
 
     async def _key(self, store: Store, organization: str) -> str:
         secret = new_secret()
-        await create_api_key(store, organization, tuple(Scope), "trial", secret)
+        await create_api_key(store, organization, Wanted(tuple(Scope), "trial"), secret)
         return secret
 
     async def _let_loose(self, feeds: Feeds, keys: Mapping[str, str], seconds: float, buyers: int) -> None:

@@ -10,8 +10,9 @@ import redis
 from shared import store_keys
 from shared.atomic.area_operations import give_back, hold
 from shared.atomic.order_operations import OrderRef, Routing
+from shared.ids import new_id
 from shared.orders.departures import release
-from shared.orders.placing import new_id, place_order
+from shared.orders.placing import place_order
 from shared.orders.records import find_owned
 from shared.settings import Settings
 from shared.store import Store

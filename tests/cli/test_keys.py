@@ -13,7 +13,8 @@ from click.testing import CliRunner, Result
 
 from deploy.cli import main
 from shared import store_keys
-from shared.api_keys import Scope, is_well_formed
+from shared.api_keys import MOST_KEYS, Scope
+from shared.key_secrets import is_well_formed
 from tests.http.answers import SEARCH, assert_error, found
 from tests.processes import free_port
 from tests.support import Service, numbers, wait_until
@@ -24,12 +25,15 @@ FIELDS = {
     "plaintext",
 }
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+NOBODY = "01a20817-7a80-78e8-80f7-b3ed1140b3e9"
 # What leads to a store, with all that a command needs besides.
 COMMANDS = [
     ["keys", "list"],
     ["keys", "create", "--org", "x", "--scope", "numbers:read"],
+    ["keys", "rotate", "01a20817-7a80-78e8-80f7-b3ed1140b3e9"],
     ["keys", "revoke", "01a20817-7a80-78e8-80f7-b3ed1140b3e9"],
+    ["limits", "set", "acme", "--search-rate", "1"],
     ["stats"],
     ["stats", "--json"],
 ]
@@ -48,8 +52,8 @@ def create(service: Service, *options: str) -> dict[str, Any]:
     return key
 
 
-def listed(service: Service) -> list[dict[str, Any]]:
-    done = service.numbers("keys list", "--json")
+def listed(service: Service, *options: str) -> list[dict[str, Any]]:
+    done = service.numbers("keys list", "--json", *options)
     assert (done.returncode, done.stderr) == (0, "")
     keys: list[dict[str, Any]] = msgspec.json.decode(done.stdout)
     return keys
@@ -125,15 +129,18 @@ def test_no_two_keys_share_id_or_secret(service: Service) -> None:
     assert first["plaintext"] != second["plaintext"]
 
 
-def test_the_list_has_all_keys_oldest_first_and_no_secret(service: Service) -> None:
+def test_the_list_has_all_keys_the_newest_of_each_organization_first_and_no_secret(service: Service) -> None:
     made = [create(service, "--scope", "numbers:read", "--label", f"key {index}") for index in range(3)]
 
     keys = listed(service)
 
     assert [key for key in keys if key["id"] in {one["id"] for one in made}] == [
-        one | {"plaintext": None} for one in made
+        one | {"plaintext": None} for one in reversed(made)
     ]
-    assert [key["created_at"] for key in keys] == sorted(key["created_at"] for key in keys)
+    assert [key["org_id"] for key in keys] == sorted(key["org_id"] for key in keys)
+    own = [key["created_at"] for key in keys if key["org_id"] == ORGANIZATION]
+    assert own == sorted(own, reverse=True)
+    assert listed(service, "--org", ORGANIZATION) == [key for key in keys if key["org_id"] == ORGANIZATION]
     assert {frozenset(key) for key in keys} == {frozenset(FIELDS)}
     assert any(key["org_id"] == "demo" and set(key["scopes"]) == set(Scope) for key in keys)
 
@@ -164,8 +171,11 @@ def test_a_revoked_key_is_refused_and_its_record_says_since_when(
 
     revoked = msgspec.json.decode(done.stdout)
     assert TIME.fullmatch(revoked["revoked_at"])
-    assert revoked == key | {"plaintext": None, "revoked_at": revoked["revoked_at"]}
-    assert revoked in listed(service)
+    # Its use may have been noted meanwhile, or not.
+    expected = key | {"plaintext": None, "last_used_at": revoked["last_used_at"]}
+    assert revoked == expected | {"revoked_at": revoked["revoked_at"]}
+    assert revoked["revoked_at"] in {one["revoked_at"] for one in listed(service) if one["id"] == key["id"]}
+    assert key["id"] not in {one["id"] for one in listed(service, "--live")}
     wait_until(lambda: search(client, key["plaintext"]).status_code == 401, "it is refused", 5)
     assert_error(search(client, key["plaintext"]), 401)
 
@@ -184,14 +194,188 @@ def test_to_revoke_says_what_was_done_and_twice_is_as_good_as_once(service: Serv
     assert [one["revoked_at"] for one in listed(service) if one["id"] == key["id"]] == at != [None]
 
 
-@pytest.mark.parametrize("key_id", ["01a20817-7a80-78e8-80f7-b3ed1140b3e9", "nothing", "", "*"])
-def test_to_revoke_a_key_that_is_not_there_fails_and_says_where_to_look(
-    service: Service, key_id: str
+@pytest.mark.parametrize(
+    ("command", "key_id"),
+    [
+        *[("keys revoke", key_id) for key_id in (NOBODY, "nothing", "", "*")],
+        ("keys rotate", NOBODY),
+        ("keys show", NOBODY),
+    ],
+)
+def test_a_key_that_is_not_there_is_an_error_that_says_where_to_look(
+    service: Service, command: str, key_id: str
 ) -> None:
-    done = service.numbers("keys revoke", key_id)
+    done = service.numbers(command, key_id)
 
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"Error: no key has the id {key_id}; `numbers keys list` shows them\n"
+    shows = f"`numbers keys list --data-dir {service.data_dir}` shows them"
+    assert done.stderr == f"Error: no key has the id {key_id}; {shows}\n"
+
+
+def test_to_rotate_prints_the_new_secret_alone_and_the_one_before_is_refused(
+    service: Service, client: httpx.Client
+) -> None:
+    key = create(service, "--scope", "numbers:write")
+    found(search(client, key["plaintext"]))
+
+    done = service.numbers("keys rotate", key["id"])
+
+    assert done.returncode == 0
+    [secret] = done.stdout.splitlines()
+    assert is_well_formed(secret)
+    assert secret != key["plaintext"]
+    [line] = done.stderr.splitlines()
+    assert key["id"] in line
+    assert "not shown again" in line
+    assert secret not in line
+    found(search(client, secret))
+    wait_until(lambda: search(client, key["plaintext"]).status_code == 401, "it is refused", 5)
+
+
+def test_rotated_as_json_it_is_the_key_resource_with_another_secret(service: Service) -> None:
+    key = create(service, "--scope", "numbers:read", "--label", "to rotate", "--expires", "90d")
+
+    rotated = msgspec.json.decode(service.numbers("keys rotate", key["id"], "--json").stdout)
+
+    assert rotated == key | {"plaintext": rotated["plaintext"], "prefix": rotated["plaintext"][:12]}
+    assert is_well_formed(rotated["plaintext"])
+
+
+def test_a_revoked_key_is_not_rotated_and_what_to_do_instead_is_said(service: Service) -> None:
+    key = create(service, "--scope", "numbers:read")
+    service.numbers("keys revoke", key["id"])
+
+    done = service.numbers("keys rotate", key["id"])
+
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"Error: the key {key['id']} is revoked or expired")
+    assert "`numbers keys create`" in line
+
+
+def test_a_key_is_shown_with_what_has_become_of_it(service: Service) -> None:
+    key = create(service, "--scope", "numbers:read", "--label", "[b]shown", "--expires", "12h")
+    service.numbers("keys rotate", key["id"])
+    service.numbers("keys revoke", key["id"])
+
+    shown = msgspec.json.decode(service.numbers("keys show", key["id"], "--json").stdout)
+    done = service.numbers("keys show", key["id"])
+
+    assert set(shown) == FIELDS | {"events"}
+    assert shown["id"] == key["id"]
+    assert shown["plaintext"] is None
+    assert [event["event"] for event in shown["events"]] == ["created", "rotated", "revoked"]
+    for event in shown["events"]:
+        assert set(event) == {"event", "time", "by", "request_id"}
+        assert TIME.fullmatch(event["time"])
+        assert (event["by"], event["request_id"]) == ("command line", None)
+    assert (done.returncode, done.stderr) == (0, "")
+    first, *lines = done.stdout.splitlines()
+    assert first == f"{key['id']} revoked"
+    said = "\n".join(lines)
+    for word in (ORGANIZATION, shown["prefix"], "[b]shown", "numbers:read", "never", key["expires_at"]):
+        assert word in said
+    for event in shown["events"]:
+        assert f"{event['time']} {event['event']} by command line" in said
+
+
+@pytest.mark.parametrize(
+    ("expires", "after"),
+    [
+        ("90d", timedelta(days=90)),
+        ("12h", timedelta(hours=12)),
+        ("45m", timedelta(minutes=45)),
+        ("2w", timedelta(weeks=2)),
+        ("3600s", timedelta(hours=1)),
+    ],
+)
+def test_a_key_may_expire_after_a_while(service: Service, expires: str, after: timedelta) -> None:
+    key = create(service, "--scope", "numbers:read", "--expires", expires)
+
+    assert TIME.fullmatch(key["expires_at"])
+    lasts = datetime.fromisoformat(key["expires_at"]) - datetime.fromisoformat(key["created_at"])
+    assert abs(lasts - after) < timedelta(seconds=10)
+
+
+@pytest.mark.parametrize(
+    ("expires", "time"),
+    [
+        ("2100-01-31T09:30:00Z", "2100-01-31T09:30:00.000Z"),
+        ("2100-01-31T09:30:00.123456+02:00", "2100-01-31T07:30:00.123Z"),
+        ("9999-12-31T23:59:59.999Z", "9999-12-31T23:59:59.999Z"),
+    ],
+)
+def test_a_key_may_expire_at_a_time(service: Service, expires: str, time: str) -> None:
+    key = create(service, "--scope", "numbers:read", "--expires", expires)
+
+    assert key["expires_at"] == time
+    assert key["expires_at"] in {one["expires_at"] for one in listed(service) if one["id"] == key["id"]}
+
+
+def test_a_key_that_has_expired_is_refused_and_is_listed_as_that(
+    service: Service, client: httpx.Client
+) -> None:
+    key = create(service, "--scope", "numbers:write", "--expires", "1s", "--label", "short-lived")
+
+    wait_until(lambda: search(client, key["plaintext"]).status_code == 401, "it is refused", 10)
+
+    lines = service.numbers("keys list", "--org", ORGANIZATION).stdout.splitlines()
+    [line] = [line for line in lines if key["id"] in line]
+    assert "expired" in line
+    assert key["id"] not in {one["id"] for one in listed(service, "--live")}
+    assert service.numbers("keys rotate", key["id"]).returncode == 1
+
+
+def test_keys_are_digested_with_the_pepper_that_is_set_and_it_is_not_shown(valkey: str) -> None:
+    url, pepper = valkey[:-1] + "8", "a pepper of this test"
+    options = ["--org", "acme", "--scope", "numbers:read", "--json"]
+
+    with redis.Redis.from_url(url, decode_responses=True) as store:
+        store.flushdb()
+        made = numbers("keys", "create", *options, NUMBERS_REDIS_URL=url, NUMBERS_KEY_PEPPER=pepper)
+        [digest] = store.scan_iter("key:*")
+        key_id = msgspec.json.decode(made.stdout)["id"]
+        rotated = numbers("keys", "rotate", key_id, NUMBERS_REDIS_URL=url, NUMBERS_KEY_PEPPER=pepper)
+        [next_digest] = store.scan_iter("key:*")
+        store.flushdb()
+
+    assert digest != next_digest
+    for name in (digest, next_digest):
+        assert name.startswith("key:hmac-sha256-")
+    assert pepper not in made.stdout + made.stderr + rotated.stdout + rotated.stderr
+
+
+def test_an_organization_with_as_many_live_keys_as_it_may_have_is_told_what_to_do(service: Service) -> None:
+    url = service.instance.redis_url
+    with redis.Redis.from_url(url) as store:
+        name = store_keys.api_keys("cli-full")
+        record = b'{"label":null,"digest":"x","prefix":"x","scopes":["numbers:read"],"created_ms":1}'
+        store.hset(name, mapping={str(place): record for place in range(MOST_KEYS)})
+        done = in_process(
+            "keys", "create", "--redis-url", url, "--org", "cli-full", "--scope", "numbers:read"
+        )
+        store.delete(name)
+
+    assert (done.exit_code, done.stdout) == (1, "")
+    [line] = done.stderr.splitlines()
+    assert f"cli-full has {MOST_KEYS} live keys" in line
+    assert "keys list --org cli-full" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ([], "no keys of cli-nobody yet: make one with `numbers keys create`\n"),
+        (["--live"], "no keys of cli-nobody yet: make one with `numbers keys create`\n"),
+        (["--json"], "[]\n"),
+    ],
+)
+def test_an_organization_without_keys_is_told_how_to_make_one(
+    service: Service, options: list[str], says: str
+) -> None:
+    done = service.numbers("keys list", "--org", "cli-nobody", *options)
+
+    assert (done.returncode, done.stdout) == (0, says)
 
 
 @pytest.mark.parametrize(
@@ -215,6 +399,25 @@ def test_to_revoke_a_key_that_is_not_there_fails_and_says_where_to_look(
         (["--org", "refused", "--scope", "numbers:read", "--label", "\x1b[31m"], "--label"),
         (["--org", "refused", "--scope", "numbers:read", "--label", "a" * 256], "--label"),
         (["--org", "refused", "--scope", "numbers:read", "more"], "more"),
+        *[
+            (["--org", "refused", "--scope", "numbers:read", "--expires", when], "--expires")
+            for when in (
+                *(
+                    "",
+                    "0",
+                    "90",
+                    "d",
+                    "-1d",
+                    "1.5h",
+                    "90 d",
+                    "90D",
+                    "tomorrow",
+                    "\N{ARABIC-INDIC DIGIT ONE}d",
+                ),
+                *("0s", "2026-01-01T00:00:00Z", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59-10:00"),
+                *("2100-01-01", "2100-01-01T00:00:00", "2100-13-01T00:00:00Z", "999999w", "999999999w"),
+            )
+        ],
     ],
 )
 def test_what_cannot_be_is_refused_with_the_name_of_the_option_and_makes_no_key(
@@ -222,9 +425,9 @@ def test_what_cannot_be_is_refused_with_the_name_of_the_option_and_makes_no_key(
 ) -> None:
     url = service.instance.redis_url
     with redis.Redis.from_url(url) as store:
-        before = store.hlen(store_keys.API_KEYS)
         done = in_process("keys", "create", "--redis-url", url, *options)
-        assert store.hlen(store_keys.API_KEYS) == before
+        assert not store.exists(store_keys.api_keys("refused"))
+        assert not store.sismember(store_keys.ORGANIZATIONS, "refused")
 
     assert (done.exit_code, done.stdout) == (2, "")
     assert says in done.stderr.partition("Error: ")[2]
@@ -336,12 +539,19 @@ def test_the_option_comes_before_the_variable_and_the_variable_before_the_direct
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("", ["up", "keys", "ingest", "stats", "bench"]),
+        ("", ["up", "keys", "limits", "ingest", "stats", "bench"]),
         ("up", ["--port", "--data-dir", "--redis-url", "--no-sample", "--api-workers", "--ready-file"]),
-        ("keys", ["create", "list", "revoke"]),
-        ("keys create", ["--org", "--scope", "--label", "--json", "--redis-url", "--data-dir"]),
-        ("keys list", ["--json", "--redis-url", "--data-dir"]),
+        ("keys", ["create", "list", "show", "rotate", "revoke"]),
+        ("keys create", ["--org", "--scope", "--label", "--expires", "--json", "--redis-url", "--data-dir"]),
+        ("keys list", ["--org", "--live", "--json", "--redis-url", "--data-dir"]),
+        ("keys show", ["ID", "--json", "--redis-url", "--data-dir"]),
+        ("keys rotate", ["ID", "--json", "--redis-url", "--data-dir"]),
         ("keys revoke", ["ID", "--json", "--redis-url", "--data-dir"]),
+        ("limits", ["show", "set", "clear", "list", "NUMBERS_SEARCH_RATE", "NUMBERS_WRITE_BURST"]),
+        ("limits show", ["ORG", "--json", "--redis-url", "--data-dir"]),
+        ("limits set", ["--search-rate", "--search-burst", "--write-rate", "--write-burst", "--json"]),
+        ("limits clear", ["ORG", "--json", "--redis-url", "--data-dir"]),
+        ("limits list", ["--json", "--redis-url", "--data-dir"]),
         ("ingest", ["FILE", "--carrier", "--wait", "--json", "--redis-url", "--data-dir"]),
         ("stats", ["--json", "--redis-url", "--data-dir"]),
         ("bench", []),

@@ -224,6 +224,7 @@ class TestApplication:
             "api.app:create_app",
             "worker.main.WorkerSettings",
             "worker.feeds.main.WorkerSettings",
+            "worker.process.LOGS",
         }
         for path in paths:
             module, attribute = path.replace(":", ".").rsplit(".", 1)
@@ -234,7 +235,7 @@ class TestApplication:
         self, services: dict[str, Stack], name: str
     ) -> None:
         worker = services[name]
-        program, worker_settings = worker["command"]
+        program, worker_settings, *_ = worker["command"]
         assert program == "arq"
         assert worker["healthcheck"]["test"] == ["CMD", "arq", "--check", worker_settings]
 

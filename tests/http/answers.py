@@ -14,6 +14,7 @@ RELEASE = "/v1/phone-numbers/bulk/release"
 FEEDS = "/v1/inventory/feeds"
 SYNCS = "/v1/inventory/syncs"
 COVERAGE = "/v1/inventory/coverage"
+API_KEYS = "/v1/api-keys"
 
 ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -29,6 +30,7 @@ MESSAGES = {
     413: ("PAYLOAD_TOO_LARGE", "payload too large"),
     415: ("UNSUPPORTED_MEDIA_TYPE", "unsupported media type"),
     422: ("VALIDATION_FAILED", "validation failed"),
+    429: ("RATE_LIMITED", "rate limited"),
     500: ("INTERNAL_ERROR", "internal error"),
     503: ("UNAVAILABLE", "internal error"),
 }
@@ -38,6 +40,8 @@ MORE_MESSAGES = {
     "IDEMPOTENCY_IN_PROGRESS": (409, "request in progress"),
     "SYNC_NOT_WAITING": (409, "sync is not waiting"),
     "SYNC_NOT_APPLIED": (409, "sync cannot be rolled back"),
+    "API_KEY_LIMIT": (409, "too many api keys"),
+    "API_KEY_NOT_LIVE": (409, "api key is not live"),
     "IDEMPOTENCY_KEY_REUSED": (422, "idempotency key reused"),
 }
 CODES = {code: (status, message) for status, (code, message) in MESSAGES.items()} | MORE_MESSAGES

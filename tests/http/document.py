@@ -53,6 +53,7 @@ def accepts(document: Document, schema: Document, value: Any) -> bool:
         "oneOf": lambda wanted: sum(accepts(document, one, value) for one in wanted) == 1,
         "allOf": lambda wanted: all(accepts(document, one, value) for one in wanted),
         "pattern": lambda wanted: not types["string"] or re.search(wanted, value) is not None,
+        "minLength": lambda wanted: not types["string"] or len(value) >= wanted,
         "maxLength": lambda wanted: not types["string"] or len(value) <= wanted,
         "minimum": lambda wanted: not types["integer"] or value >= wanted,
         "maximum": lambda wanted: not types["integer"] or value <= wanted,

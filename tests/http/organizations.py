@@ -8,10 +8,11 @@ import httpx
 import msgspec
 
 from shared import store_keys
-from shared.api_keys import Scope, create_api_key, new_secret
+from shared.api_keys import Scope, Wanted, create_api_key
 from shared.atomic.area_operations import read_record
+from shared.key_secrets import new_secret
 from shared.store import Store
-from tests.http.answers import BULK, NUMBERS, ORDERS, RELEASE, new_client, ordered
+from tests.http.answers import API_KEYS, BULK, NUMBERS, ORDERS, RELEASE, new_client, ordered
 from tests.http.document import assert_described, read_document
 from tests.support import Service, put_in_stock
 
@@ -89,6 +90,22 @@ class Organization:
         status: str = self.get_order(order_id).json()["data"]["status"]
         return status
 
+    def create_key(self, key: str | None = None, **members: Any) -> httpx.Response:
+        """Make an API key."""
+        return self.post(API_KEYS, members, key)
+
+    def rotate_key(self, key_id: str, key: str | None = None) -> httpx.Response:
+        """Give an API key a new secret."""
+        return self.client.post(f"{API_KEYS}/{key_id}/rotate", headers=_headers(key))
+
+    def revoke_key(self, key_id: str, key: str | None = None) -> httpx.Response:
+        """End an API key."""
+        return self.client.delete(f"{API_KEYS}/{key_id}", headers=_headers(key))
+
+    def get_key(self, key_id: str) -> httpx.Response:
+        """Look at an API key."""
+        return self.client.get(f"{API_KEYS}/{key_id}")
+
     def page(self, path: str = NUMBERS, **query: Any) -> httpx.Response:
         """Get a page of a collection."""
         return self.client.get(path, params=query)
@@ -123,7 +140,7 @@ class Organizations:
     def at(self, url: str, redis_url: str, name: str, scopes: tuple[Scope, ...] = USER) -> Organization:
         """Give a new key to an organization of an API on this store, as `numbers keys create` does."""
         secret = new_secret()
-        in_store(redis_url, lambda store: create_api_key(store, name, scopes, None, secret))
+        in_store(redis_url, lambda store: create_api_key(store, name, Wanted(scopes), secret))
         return self.again(url, secret, name)
 
     def again(self, url: str, secret: str, name: str) -> Organization:

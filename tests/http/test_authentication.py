@@ -1,5 +1,4 @@
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import httpx
@@ -8,9 +7,11 @@ import pytest
 import redis
 
 from shared import store_keys
-from shared.api_keys import Scope, digest_of, is_well_formed, new_secret
+from shared.api_keys import Scope, Wanted, create_api_key
+from shared.key_secrets import digests_of, is_well_formed, new_secret
 from shared.settings import Settings
 from tests.http.answers import SEARCH, assert_error, found, new_client
+from tests.http.organizations import in_store
 from tests.support import Service, wait_until
 
 ORGANIZATION = "authentication-tests"
@@ -67,12 +68,17 @@ def revoked(service: Service, client: httpx.Client) -> str:
 
 
 @pytest.fixture(scope="module")
-def expired(service: Service, client: httpx.Client, store_client: redis.Redis) -> str:
-    key = create_key(service, Scope.NUMBERS_WRITE)
-    past = datetime.now(UTC) - timedelta(seconds=1)
-    store_client.hset(store_keys.api_key(digest_of(key.secret)), "expires_at", msgspec.to_builtins(past))
-    wait_until(lambda: post(client, key.secret).status_code == 401, "the expired key is refused")
-    return key.secret
+def expired(service: Service) -> str:
+    secret = new_secret()
+    wanted = Wanted((Scope.NUMBERS_WRITE,), "over", expires_ms=1)
+    in_store(service.instance.redis_url, lambda store: create_api_key(store, ORGANIZATION, wanted, secret))
+    return secret
+
+
+def digest_of(secret: str) -> str:
+    """Give the digest of a secret where there is no pepper."""
+    [digest] = digests_of(secret, None)
+    return digest
 
 
 def post(client: httpx.Client, secret: str, body: bytes = b"{}") -> httpx.Response:
@@ -209,7 +215,7 @@ def questions_about_keys(
         for secret in (*secrets, marker):
             assert post(client, secret).status_code == 401
         for seen in log.listen():
-            _, _, digest = str(seen["command"]).partition("HGETALL key:")
+            _, _, digest = str(seen["command"]).partition("GET key:")
             if digest:
                 asked.append(digest)
             if digest == digest_of(marker):
@@ -244,9 +250,10 @@ def test_a_caller_who_insists_on_an_unknown_key_costs_the_store_one_command(
 def test_the_store_holds_no_secret(
     service: Service, searcher: str, revoked: str, store_client: redis.Redis
 ) -> None:
-    kept = list(store_client.scan_iter("key*", count=1000))
-    values = [store_client.hgetall(name) for name in kept]
-    text = repr([kept, values])
+    pointers = list(store_client.scan_iter("key:*", count=1000))
+    organizations = [ORGANIZATION, service.instance.org]
+    records = [store_client.hgetall(store_keys.api_keys(name)) for name in organizations]
+    text = repr([pointers, store_client.mget(pointers), records])
 
     for secret in (searcher, revoked, service.instance.key):
         assert digest_of(secret) in text

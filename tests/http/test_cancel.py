@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from shared.atomic.order_operations import OrderRef, Routing, open_order
-from shared.orders.placing import new_id
+from shared.ids import new_id
 from shared.orders.records import fields_of
 from tests.http.answers import ORDERS, assert_error, assert_invalid, assert_times, found, succeeded
 from tests.http.organizations import Organization, Organizations, Shelf, in_store, put, states_of

@@ -11,9 +11,10 @@ from litestar.testing import AsyncTestClient
 
 from api.app import create_app
 from shared import store_keys
-from shared.api_keys import digest_of, new_secret
+from shared.key_secrets import digests_of, new_secret
 from shared.settings import Settings
 from tests.http.answers import (
+    API_KEYS,
     BULK,
     COVERAGE,
     FEEDS,
@@ -87,6 +88,18 @@ ANSWERS: list[tuple[int, str, str, dict[str, Any]]] = [
     (422, "GET", f"{NUMBERS}/x", {}),
     (422, "GET", f"{NUMBERS}?limit=0", {}),
     (422, "POST", ORDERS, {"content": b"{}"}),
+    (200, "GET", API_KEYS, {}),
+    (400, "POST", API_KEYS, {"content": b"{"}),
+    (404, "GET", f"{API_KEYS}/{UNKNOWN_ID}", {}),
+    (404, "DELETE", f"{API_KEYS}/{UNKNOWN_ID}", {}),
+    (404, "POST", f"{API_KEYS}/{UNKNOWN_ID}/rotate", {}),
+    (405, "DELETE", API_KEYS, {}),
+    (405, "PUT", f"{API_KEYS}/{UNKNOWN_ID}", {"content": b"{"}),
+    (405, "GET", f"{API_KEYS}/{UNKNOWN_ID}/rotate", {}),
+    (413, "POST", API_KEYS, {"content": b" " * 70_000, "headers": JSON}),
+    (415, "POST", API_KEYS, {"content": b"{}", "headers": {"Content-Type": "text/plain"}}),
+    (422, "POST", API_KEYS, {"content": b"{}"}),
+    (422, "GET", f"{API_KEYS}?cursor=x", {}),
     (200, "GET", SYNCS, {}),
     (200, "GET", COVERAGE, {}),
     (400, "PUT", f"{FEEDS}/envelope", {"content": b""}),
@@ -163,6 +176,8 @@ def test_405_says_which_methods_there_are_and_options_says_the_same(
     [
         (f"{NUMBERS}/{UNKNOWN_ID}", {"GET", "PATCH", "DELETE", "OPTIONS"}),
         (ORDERS, {"GET", "POST", "OPTIONS"}),
+        (API_KEYS, {"GET", "POST", "OPTIONS"}),
+        (f"{API_KEYS}/{UNKNOWN_ID}", {"GET", "DELETE", "OPTIONS"}),
     ],
 )
 def test_405_names_all_methods_of_a_path_that_has_several(
@@ -211,14 +226,15 @@ def test_a_server_error_says_internal_error_and_is_in_the_log_with_its_request_i
     service: Service, client: httpx.Client
 ) -> None:
     secret = new_secret()
-    record = store_keys.api_key(digest_of(secret))
+    [digest] = digests_of(secret, None)
+    pointer = store_keys.api_key_digest(digest)
     with redis.Redis.from_url(service.instance.redis_url) as store:
-        # A record of the wrong type: the store refuses to read it, and nobody expects that.
-        store.set(record, "no hash")
+        # Of the wrong type: the store refuses to read it, and nobody expects that.
+        store.hset(pointer, "no", "string")
         try:
             response = client.post(SEARCH, content=b"{}", headers={"Authorization": f"Bearer {secret}"})
         finally:
-            store.delete(record)
+            store.delete(pointer)
 
     request_id = assert_error(response, 500)["request_id"]
     assert "WRONGTYPE" not in response.text
@@ -265,9 +281,9 @@ async def test_what_nobody_expected_is_500_and_tells_nothing_of_the_inside(
     request_id = assert_error(response, 500)["request_id"]
     for word in ("hunter2", "secret.py", "RuntimeError", "Traceback"):
         assert word not in response.text + repr(response.headers)
-    [line] = [record for record in caplog.records if record.name == "api.errors"]
+    [line] = [record for record in caplog.records if record.name == "api.error_answers"]
     assert line.levelno == logging.ERROR
-    assert request_id in line.getMessage()
+    assert vars(line)["request_id"] == request_id
     assert line.exc_info is not None
     assert INSIDE in str(line.exc_info[1])
 

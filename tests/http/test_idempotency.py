@@ -12,7 +12,7 @@ import redis
 from shared import store_keys
 from shared.atomic.order_operations import OrderRef, Routing, open_order
 from shared.atomic.requests import RequestKey
-from shared.orders.placing import new_id
+from shared.ids import new_id
 from shared.orders.records import fields_of
 from tests.http.answers import (
     BULK,

@@ -19,7 +19,8 @@ from litestar.testing import AsyncTestClient
 from api.app import create_app
 from deploy.cli.ports import LOOPBACK, free_port, is_listening
 from shared import store_keys
-from shared.api_keys import Scope, create_api_key, new_secret
+from shared.api_keys import Scope, Wanted, create_api_key
+from shared.key_secrets import new_secret
 from shared.settings import Settings
 from shared.stock_score import MAX_CARRIER_ORDINAL
 from shared.store import Store
@@ -340,7 +341,7 @@ async def test_an_upload_that_comes_too_slowly_is_408_and_leaves_nothing_behind(
     store: Store, impatient: int, tmp_path: Path, sent: bytes, pause: float | None
 ) -> None:
     secret = new_secret()
-    await create_api_key(store, "slow-tests", tuple(Scope), None, secret)
+    await create_api_key(store, "slow-tests", Wanted(tuple(Scope)), secret)
     reader, writer = await asyncio.open_connection(LOOPBACK, impatient)
     head = [f"PUT {FEEDS}/slow HTTP/1.1", "Host: localhost", f"Authorization: Bearer {secret}"]
     writer.write("\r\n".join([*head, "Content-Length: 1000000", "", ""]).encode() + sent)
@@ -369,7 +370,7 @@ async def test_an_upload_that_is_slow_but_fast_enough_is_taken(
     store: Store, impatient: int, tmp_path: Path
 ) -> None:
     secret = new_secret()
-    await create_api_key(store, "slow-tests", tuple(Scope), None, secret)
+    await create_api_key(store, "slow-tests", Wanted(tuple(Scope)), secret)
 
     async def chunks() -> AsyncIterator[bytes]:
         # So many bytes that they may take a second, in half of one.
@@ -392,7 +393,7 @@ async def alone(
 ) -> AsyncIterator[AsyncTestClient[Litestar]]:
     """Run the app in this process, on a store without a worker; its parameter is where the spool lies."""
     secret = new_secret()
-    await create_api_key(store, "spool-tests", tuple(Scope), None, secret)
+    await create_api_key(store, "spool-tests", Wanted(tuple(Scope)), secret)
     feeds_file = tmp_path / "feeds.toml"
     feeds_file.write_text('[profiles.acme]\nsource = "/srv/acme.csv"\n')
     spool_dir = request.param and str(tmp_path / request.param)

@@ -6,8 +6,10 @@ import httpx
 import pytest
 
 from api.app import create_app
+from shared.api_keys import Scope
 from shared.settings import Settings
 from tests.http.answers import (
+    API_KEYS,
     BULK,
     CODES,
     FEEDS,
@@ -25,7 +27,7 @@ from tests.support import Service
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 OPEN = {"/healthz", "/readyz"}
 # What any route of /v1 can answer; a route that takes a body has more.
-ALWAYS = {"401", "403", "500", "503"}
+ALWAYS = {"401", "403", "429", "500", "503"}
 WITH_BODY = {"400", "413", "415", "422"}
 UPLOAD = (f"{FEEDS}/{{carrier}}", "put")
 """The one route whose body is not JSON."""
@@ -41,7 +43,7 @@ def client(service: Service) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def buyer(service: Service, organizations: Organizations) -> Organization:
-    return organizations.of(service, "openapi-tests")
+    return organizations.of(service, "openapi-tests", tuple(Scope))
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +184,7 @@ def test_every_body_but_a_feed_is_json_is_required_if_a_member_is_and_admits_no_
             assert all(accepts(document, member, example) for example in member["examples"])
 
 
-# Beside what every answer, every 401 and every 503 has; True for what is always there.
+# Beside what every answer, every 401, 429 and 503 has; True for what is always there.
 HEADERS: dict[tuple[str, str], dict[str, dict[str, bool]]] = {
     (ORDERS, "post"): {
         "200": {"Location": True, "Idempotency-Replayed": False},
@@ -215,6 +217,21 @@ HEADERS: dict[tuple[str, str], dict[str, dict[str, bool]]] = {
         )
     },
     REJECTS: {"200": {"Content-Disposition": True}},
+    (API_KEYS, "post"): {
+        "201": {"Location": True, "Idempotency-Replayed": False},
+        "409": {"Retry-After": False},
+    },
+    **{
+        route: {"200": {"Idempotency-Replayed": False}, "409": {"Retry-After": False}}
+        for route in ((f"{API_KEYS}/{{id}}/rotate", "post"), (f"{API_KEYS}/{{id}}", "delete"))
+    },
+}
+
+
+ALWAYS_WITH = {
+    "401": {"WWW-Authenticate": True},
+    "429": {"Retry-After": True},
+    "503": {"Retry-After": True},
 }
 
 
@@ -222,7 +239,9 @@ def test_every_answer_documents_its_headers_and_whether_they_are_always_there(do
     for route, operation in operations(document).items():
         for status, response in operation["responses"].items():
             wanted = {"X-Request-Id": True}
-            wanted |= {"401": {"WWW-Authenticate": True}, "503": {"Retry-After": True}}.get(status, {})
+            wanted |= ALWAYS_WITH.get(status, {})
+            if route[0].startswith("/v1/") and status not in ("401", "403"):
+                wanted |= {"RateLimit-Policy": False, "RateLimit": False}
             wanted |= HEADERS.get(route, {}).get(status, {})
             headers = response["headers"]
             assert {name: header["required"] for name, header in headers.items()} == wanted, (route, status)
@@ -363,6 +382,25 @@ LONG = "https://" + "a" * 2041
         (RELEASE, "post", {"ids": []}, False),
         (RELEASE, "post", {"ids": [UUID] * 101}, False),
         (RELEASE, "post", {"ids": ["x"]}, False),
+        (API_KEYS, "post", {"label": "a", "scopes": ["numbers:read", "apikeys:write"]}, True),
+        (API_KEYS, "post", {"label": "a" * 255, "scopes": ["numbers:read"], "expires_at": None}, True),
+        (
+            *(API_KEYS, "post"),
+            {"label": "a", "scopes": ["numbers:read"], "expires_at": "2099-01-01T00:00:00Z"},
+            True,
+        ),
+        (API_KEYS, "post", {}, False),
+        (API_KEYS, "post", {"label": "a"}, False),
+        (API_KEYS, "post", {"label": "", "scopes": ["numbers:read"]}, False),
+        (API_KEYS, "post", {"label": "a" * 256, "scopes": ["numbers:read"]}, False),
+        (API_KEYS, "post", {"label": None, "scopes": ["numbers:read"]}, False),
+        (API_KEYS, "post", {"label": "a", "scopes": []}, False),
+        (API_KEYS, "post", {"label": "a", "scopes": "numbers:read"}, False),
+        (API_KEYS, "post", {"label": "a", "scopes": ["numbers"]}, False),
+        (API_KEYS, "post", {"label": "a", "scopes": [None]}, False),
+        (API_KEYS, "post", {"label": "a", "scopes": ["numbers:read", "numbers:read"]}, False),
+        (API_KEYS, "post", {"label": "a", "scopes": ["numbers:read"], "expires_at": 1}, False),
+        (API_KEYS, "post", {"label": "a", "scopes": ["numbers:read"], "org_id": "a"}, False),
         (RELEASE, "post", {"ids": [None]}, False),
         (RELEASE, "post", {}, False),
     ],

@@ -8,7 +8,8 @@ from litestar import Litestar
 from litestar.testing import AsyncTestClient
 
 from api.app import create_app
-from shared.api_keys import Scope, create_api_key, new_secret
+from shared.api_keys import Scope, Wanted, create_api_key
+from shared.key_secrets import new_secret
 from shared.settings import Settings
 from shared.store import Store
 from tests.http.answers import (
@@ -354,8 +355,8 @@ def test_unknown_query_parameters_are_ignored(buyer: Organization) -> None:
 async def in_process(store: Store, valkey: str) -> AsyncIterator[AsyncTestClient[Litestar]]:
     """Give the app without a worker, and a key whose record stays cached."""
     secret = new_secret()
-    await create_api_key(store, "round-trips", (Scope.NUMBERS_WRITE,), None, secret)
-    app = create_app(Settings(redis_url=valkey, key_cache_seconds=3600))
+    await create_api_key(store, "round-trips", Wanted((Scope.NUMBERS_WRITE,)), secret)
+    app = create_app(Settings(redis_url=valkey, key_cache_seconds=3600, write_rate=0))
     async with AsyncTestClient(app) as client:
         client.headers["Authorization"] = f"Bearer {secret}"
         yield client

@@ -93,7 +93,9 @@ def test_the_environment_is_read_in_one_place(module: str) -> None:
 
 
 # `{415}:…`, `{feed:…}`, and the families of keys that have no hash tag.
-KEY_NAME = re.compile(r"\{.*\}:.*|\{\w+:.*\}|(key|sync|feed|org|orgs|arq|events):.*|spool-dir", re.DOTALL)
+KEY_NAME = re.compile(
+    r"\{.*\}:.*|\{\w+:.*\}|(key|keys|sync|feed|org|orgs|arq|events):.*|spool-dir", re.DOTALL
+)
 # Words that mean many things, and a key only where they stand beside a command or another key.
 KEY_WORD = re.compile(r"areas|feeds|keys|orgs|syncs")
 COMMAND = re.compile(r"[A-Z]{2,}")

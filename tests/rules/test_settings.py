@@ -5,7 +5,7 @@ import msgspec
 import pytest
 from hypothesis import given, strategies as st
 
-from shared.settings import BadSetting, Settings, read_settings, variable_of
+from shared.settings import LOWEST_RATE, BadSetting, Settings, on_own_machine, read_settings, variable_of
 
 DEFAULTS = {
     "redis_url": "redis://127.0.0.1:6379/0",
@@ -13,6 +13,11 @@ DEFAULTS = {
     "feeds_file": None,
     "store_timeout_seconds": 1.5,
     "key_cache_seconds": 0.5,
+    "key_pepper": None,
+    "search_rate": 100.0,
+    "search_burst": 200,
+    "write_rate": 20.0,
+    "write_burst": 50,
     "feed_lease_seconds": 15.0,
     "sweep_seconds": 5.0,
     "hold_seconds": 15.0,
@@ -21,6 +26,8 @@ DEFAULTS = {
     "cancel_window_seconds": 86_400.0,
     "bulk_wait_seconds": 86_400.0,
     "event_retention_seconds": 30 * 86_400.0,
+    "log_format": "auto",
+    "log_level": "info",
 }
 GOOD: list[tuple[str, str, object]] = [
     ("NUMBERS_REDIS_URL", "redis://store:6380/3", "redis://store:6380/3"),
@@ -32,6 +39,13 @@ GOOD: list[tuple[str, str, object]] = [
     ("NUMBERS_STORE_TIMEOUT_SECONDS", "3", 3.0),
     ("NUMBERS_STORE_TIMEOUT_SECONDS", "0.25", 0.25),
     ("NUMBERS_KEY_CACHE_SECONDS", "1e-1", 0.1),
+    ("NUMBERS_KEY_PEPPER", "0123456789abcdef", "0123456789abcdef"),
+    ("NUMBERS_SEARCH_RATE", "0", 0.0),
+    ("NUMBERS_SEARCH_RATE", "0.001", 0.001),
+    ("NUMBERS_SEARCH_RATE", "1000000", 1_000_000.0),
+    ("NUMBERS_SEARCH_BURST", "1", 1),
+    ("NUMBERS_WRITE_RATE", "2.5", 2.5),
+    ("NUMBERS_WRITE_BURST", "1000000", 1_000_000),
     ("NUMBERS_FEED_LEASE_SECONDS", "60", 60.0),
     ("NUMBERS_SWEEP_SECONDS", "0.2", 0.2),
     ("NUMBERS_HOLD_SECONDS", "20", 20.0),
@@ -42,6 +56,9 @@ GOOD: list[tuple[str, str, object]] = [
     ("NUMBERS_CANCEL_WINDOW_SECONDS", "60", 60.0),
     ("NUMBERS_BULK_WAIT_SECONDS", "0.5", 0.5),
     ("NUMBERS_EVENT_RETENTION_SECONDS", "60", 60.0),
+    ("NUMBERS_LOG_FORMAT", "json", "json"),
+    ("NUMBERS_LOG_FORMAT", "text", "text"),
+    ("NUMBERS_LOG_LEVEL", "debug", "debug"),
 ]
 SECONDS = (
     "NUMBERS_STORE_TIMEOUT_SECONDS",
@@ -59,6 +76,8 @@ PERIODS = (
     "NUMBERS_BULK_WAIT_SECONDS",
 )
 """Nothing, or more."""
+RATES = ("NUMBERS_SEARCH_RATE", "NUMBERS_WRITE_RATE")
+BURSTS = ("NUMBERS_SEARCH_BURST", "NUMBERS_WRITE_BURST")
 NO_NUMBERS = (
     "abc",
     "-1",
@@ -122,8 +141,12 @@ def test_the_process_environment_is_what_is_read(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
-        *[(variable, value) for variable in (*SECONDS, *PERIODS) for value in NO_NUMBERS],
+        *[(variable, value) for variable in (*SECONDS, *PERIODS, *RATES, *BURSTS) for value in NO_NUMBERS],
+        *[(variable, value) for variable in RATES for value in ("1000000.1", "0.0009", "1e-300", "5e-324")],
+        *[(variable, value) for variable in BURSTS for value in ("0", "1000001", "1.5")],
         *[(variable, value) for variable in SECONDS for value in ("0", "-0.0")],
+        *[("NUMBERS_LOG_FORMAT", value) for value in ("JSON", "xml", " ", "json ")],
+        *[("NUMBERS_LOG_LEVEL", value) for value in ("INFO", "critical", "0", "trace")],
         ("NUMBERS_SWEEP_SECONDS", "86401"),
         ("NUMBERS_HOLD_SECONDS", "86401"),
         *[(variable, "315360001") for variable in PERIODS],
@@ -154,6 +177,29 @@ def test_every_duration_is_tried_with_what_it_cannot_be() -> None:
     assert {field_of(variable) for variable in (*SECONDS, *PERIODS)} == durations
 
 
+@pytest.mark.parametrize("pepper", ["Q", "0123456789abcde", "p" * 1001])
+def test_a_pepper_that_cannot_be_used_is_refused_without_being_shown(pepper: str) -> None:
+    with pytest.raises(BadSetting) as refused:
+        read_settings({"NUMBERS_KEY_PEPPER": pepper})
+
+    assert str(refused.value).startswith("NUMBERS_KEY_PEPPER=*** cannot be used: ")
+    assert pepper not in str(refused.value)
+
+
+def test_on_a_developers_own_machine_only_a_rate_that_is_set_is_a_limit() -> None:
+    def of(**environment: str) -> tuple[float, float]:
+        settings = on_own_machine(read_settings(environment), environment)
+        assert settings == msgspec.structs.replace(
+            read_settings(environment), search_rate=settings.search_rate, write_rate=settings.write_rate
+        )
+        return settings.search_rate, settings.write_rate
+
+    assert of() == (0, 0)
+    assert of(NUMBERS_SEARCH_RATE="", NUMBERS_WRITE_BURST="5") == (0, 0)
+    assert of(NUMBERS_SEARCH_RATE="100") == (100, 0)
+    assert of(NUMBERS_SEARCH_RATE="3", NUMBERS_WRITE_RATE="2.5") == (3, 2.5)
+
+
 def test_a_released_number_is_kept_from_others_for_as_long_as_the_law_wants() -> None:
     # 47 CFR 52.15(f)(1)(ii): aging of a disconnected number, 45 days at least.
     assert Settings().quarantine_seconds >= 45 * 86_400
@@ -177,6 +223,9 @@ def test_any_text_is_either_read_or_refused_in_one_line_that_names_a_variable_of
     else:
         assert all(getattr(settings, field_of(name)) > 0 for name in SECONDS)
         assert all(getattr(settings, field_of(name)) >= 0 for name in PERIODS)
+        rates = [getattr(settings, field_of(name)) for name in RATES]
+        assert all(rate == 0 or rate >= LOWEST_RATE for rate in rates)
+        assert all(getattr(settings, field_of(name)) >= 1 for name in BURSTS)
         return
     assert refusal.startswith(tuple(f"{variable}=" for variable in environment))
     assert len(refusal.splitlines()) == 1

@@ -33,8 +33,17 @@ ORGANIZATION_KEYS = (
     store_keys.departures,
     store_keys.due,
     store_keys.sequence,
+    store_keys.api_keys,
+    store_keys.api_key_uses,
+    store_keys.api_key_events,
+    store_keys.rate_limits,
 )
-KEYS_WITHIN_AN_ORGANIZATION = (store_keys.order, store_keys.resource, store_keys.idempotency)
+KEYS_WITHIN_AN_ORGANIZATION = (
+    store_keys.order,
+    store_keys.resource,
+    store_keys.idempotency,
+    store_keys.permits,
+)
 """Those that take an id as well."""
 CARRIER_KEYS = (
     store_keys.feed,
@@ -43,7 +52,7 @@ CARRIER_KEYS = (
     store_keys.feed_contents,
     store_keys.feed_confirmed,
 )
-KEYS_OF_AN_ID = (store_keys.sync, store_keys.sync_rejects, store_keys.api_key)
+KEYS_OF_AN_ID = (store_keys.sync, store_keys.sync_rejects, store_keys.api_key_digest)
 
 area_codes = st.from_regex(r"[2-9][0-9]{2}", fullmatch=True)
 carriers = st.from_regex(r"[a-z0-9-]{1,32}", fullmatch=True)
@@ -131,7 +140,12 @@ def test_no_two_things_have_the_same_key(
         (store_keys.due("acme"), "{org:acme}:due"),
         (store_keys.sequence("acme"), "{org:acme}:sequence"),
         (store_keys.idempotency("acme", "0"), "{org:acme}:idempotency:0"),
-        (store_keys.api_key("sha256-0"), "key:sha256-0"),
+        (store_keys.api_key_digest("sha256-0"), "key:sha256-0"),
+        (store_keys.api_keys("acme"), "{org:acme}:keys"),
+        (store_keys.api_key_uses("acme"), "{org:acme}:keys:used"),
+        (store_keys.api_key_events("acme"), "{org:acme}:keys:events"),
+        (store_keys.rate_limits("acme"), "{org:acme}:limits"),
+        (store_keys.permits("acme", "search"), "{org:acme}:permits:search"),
         (store_keys.feed("acme"), "{feed:acme}"),
         (store_keys.feed_queue("acme"), "{feed:acme}:queue"),
         (store_keys.feed_snapshot("acme", 7), "{feed:acme}:snapshot:7"),
@@ -143,7 +157,7 @@ def test_no_two_things_have_the_same_key(
         (store_keys.sync_rejects("1"), "sync:1:rejects"),
         (store_keys.AREAS, "areas"),
         (store_keys.ORGANIZATIONS, "orgs"),
-        (store_keys.API_KEYS, "keys"),
+        (store_keys.API_KEYS_CHANGED, "keys:changed"),
         (store_keys.FEEDS, "feeds"),
         (store_keys.SYNCS, "syncs"),
         (store_keys.SPOOL_DIR, "spool-dir"),

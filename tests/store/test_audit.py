@@ -9,16 +9,18 @@ from random import Random
 import pytest
 
 from shared import store_keys
-from shared.api_keys import Scope, create_api_key, new_secret
+from shared.api_keys import Scope, Wanted, create_api_key
 from shared.atomic.area_operations import NumberState, Unavailable, hold
 from shared.atomic.order_operations import Attempt, OrderRef, Routing, open_order
 from shared.audit.repair import repair
 from shared.audit.run import Report, audit
 from shared.audit.violations import Kind
+from shared.ids import new_id
+from shared.key_secrets import new_secret
 from shared.number_states import StateCounts
 from shared.orders.bulk import BulkRequest, place_bulk_order
 from shared.orders.departures import cancel, finish_cancel, release
-from shared.orders.placing import new_id, place_order
+from shared.orders.placing import place_order
 from shared.orders.records import Wish, find_owned
 from shared.orders.sweep import sweep
 from shared.search.area_stock import AreaStock
@@ -73,7 +75,7 @@ async def resource_of(store: Store, organization: str, number: str) -> str:
 @pytest.fixture
 async def world(store: Store) -> World:
     for organization in (ACME, OTHER):
-        await create_api_key(store, organization, (Scope.NUMBERS_READ,), None, new_secret())
+        await create_api_key(store, organization, Wanted((Scope.NUMBERS_READ,)), new_secret())
     await offer(store, MINE, ALSO_MINE, FREE, HELD, RELEASED, RETURNED, CANCELLED)
     order = await buy(store, ACME, MINE, ALSO_MINE)
     await buy(store, ACME, RELEASED, RETURNED)

@@ -11,11 +11,12 @@ import redis
 
 from shared import clock, store_keys
 from shared.atomic.order_operations import Attempt, OrderRef, Routing, fail_order, open_order
+from shared.ids import new_id
 from shared.number_events import Entry
 from shared.orders.bulk import BulkRequest, place_bulk_order
 from shared.orders.departures import cancel, finish_cancel
 from shared.orders.holds import hold_all
-from shared.orders.placing import Answer, complete, new_id, new_resources, place_order
+from shared.orders.placing import Answer, complete, new_resources, place_order
 from shared.orders.records import OrderStatus, Wish, fields_of, read_order
 from shared.search.area_stock import AreaStock
 from shared.settings import Settings

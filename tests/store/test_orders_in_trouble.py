@@ -5,12 +5,12 @@ import logging
 import pytest
 
 from shared import store_keys
-from shared.api_keys import Scope, create_api_key, new_secret, register_organizations
 from shared.atomic.order_operations import Attempt, OrderRef, Routing, let_wait, open_order
 from shared.atomic.requests import RequestKey
+from shared.ids import new_id
 from shared.orders.bulk import fill_waiting
 from shared.orders.departures import cancel
-from shared.orders.placing import OutcomeUnknown, new_id, place_order
+from shared.orders.placing import OutcomeUnknown, place_order
 from shared.orders.records import OrderStatus, Wish, fields_of, read_order
 from shared.orders.sweep import sweep
 from shared.search.area_stock import AreaStock
@@ -83,13 +83,6 @@ async def test_an_order_that_cannot_be_read_keeps_no_other_from_the_sweep_and_is
     assert order is not None
     assert order.status is OrderStatus.FAILED
     assert broken.id in caplog.text
-
-
-async def test_an_organization_whose_keys_are_older_than_organizations_becomes_known(store: Store) -> None:
-    await create_api_key(store, "old", (Scope.NUMBERS_WRITE,), None, new_secret())
-    await store.execute("DEL", store_keys.ORGANIZATIONS)
-    await register_organizations(store)
-    assert await store.execute("SMEMBERS", store_keys.ORGANIZATIONS) == {b"old"}
 
 
 class Failing(Store):

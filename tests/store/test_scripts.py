@@ -30,6 +30,7 @@ from shared.atomic.feed_operations import (
     withdraw,
     write_feed,
 )
+from shared.atomic.key_operations import Actor, create_key, note_key_uses, revoke_key, rotate_key
 from shared.atomic.order_operations import (
     Attempt,
     end_cancel,
@@ -40,6 +41,7 @@ from shared.atomic.order_operations import (
     pick_numbers,
     take_order,
 )
+from shared.atomic.permit_operations import take_permit
 from shared.atomic.repair_operations import (
     index_resource,
     mend_departures,
@@ -356,6 +358,39 @@ async def do_end_request(store: Store) -> None:
     assert again == Repeated(b"answer")
 
 
+async def created(store: Store) -> None:
+    record = b'{"label": null, "digest": "one", "prefix": "am_live_0000", "scopes": ["numbers:read"]}'
+    await create_key(store, ORGANIZATION, "a-key", record, 10, Actor("command line"))
+
+
+async def do_create_key(store: Store) -> None:
+    await created(store)
+    assert await store.execute("HKEYS", "{org:buyer}:keys") == [b"a-key"]
+
+
+async def do_rotate_key(store: Store) -> None:
+    await created(store)
+    written = await rotate_key(store, ORGANIZATION, "a-key", "two", "am_live_1111", Actor("a-key", "request"))
+    assert written is not None
+    assert written.dead_digest == "one"
+
+
+async def do_revoke_key(store: Store) -> None:
+    await created(store)
+    assert await revoke_key(store, ORGANIZATION, "a-key", Actor("a-key", "request"))
+
+
+async def do_note_key_uses(store: Store) -> None:
+    await created(store)
+    await note_key_uses(store, ORGANIZATION, [("a-key", 2), ("another", 3)])
+    assert await store.execute("HGETALL", "{org:buyer}:keys:used") == {b"a-key": b"2"}
+
+
+async def do_take_permit(store: Store) -> None:
+    permits = [await take_permit(store, ORGANIZATION, "search", 60_000_000, 1) for _ in range(2)]
+    assert [permit.is_granted for permit in permits] == [True, False]
+
+
 EXERCISES: dict[str, Callable[[Store], Awaitable[None]]] = {
     name.removeprefix("do_"): function for name, function in globals().items() if name.startswith("do_")
 }
@@ -374,6 +409,7 @@ PATTERNS = {
     "N": r"\d+",
     "SYNC": r"\S+",
     "PLACE": r"\S+",
+    "NAME": "search",
 }
 
 
@@ -386,14 +422,17 @@ def pattern_of(documented: str) -> str:
 async def calls_of(store: Store, name: str, monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], int]]:
     """Exercise a script's wrapper; give the keys and the number of arguments of each run."""
     calls = []
-    run = Script.run
 
-    async def recorded(self: Script, store: Store, keys: list[str], *arguments: Argument) -> Any:
-        if self.name == name:
-            calls.append((keys, len(arguments)))
-        return await run(self, store, keys, *arguments)
+    def recording(send: Callable[..., Any]) -> Callable[..., Any]:
+        def recorded(self: Script, store: Store, keys: list[str], *arguments: Argument) -> Any:
+            if self.name == name:
+                calls.append((keys, len(arguments)))
+            return send(self, store, keys, *arguments)
 
-    monkeypatch.setattr(Script, "run", recorded)
+        return recorded
+
+    for way in ("run", "begin"):
+        monkeypatch.setattr(Script, way, recording(getattr(Script, way)))
     await EXERCISES[name](store)
     assert calls
     return calls
@@ -575,7 +614,7 @@ def wrappers_in(tree: ast.Module) -> dict[str, list[str]]:
                 names[target.id] = str(argument.value)
     users: dict[str, list[str]] = {script: [] for script in names.values()}
     for function in ast.walk(tree):
-        if isinstance(function, ast.AsyncFunctionDef):
+        if isinstance(function, ast.AsyncFunctionDef | ast.FunctionDef):
             used = [node.id for node in ast.walk(function) if isinstance(node, ast.Name) and node.id in names]
             for name in used:
                 users[names[name]].append(function.name)

@@ -24,7 +24,7 @@ from worker.feeds.tasks import Feeds
 async def context(tmp_path: Path) -> AsyncIterator[dict[str, Any]]:
     """Give what jobs are given, with a store that nobody serves."""
     gone = Store(f"redis://{LOOPBACK}:{free_port()}", timeout_seconds=1)
-    yield {"feeds": Feeds(gone, Spool(tmp_path), Profiles({}, Profile()))}
+    yield {"feeds": Feeds(gone, Spool(tmp_path), Profiles({}, Profile())), "job_id": "fetch", "job_try": 1}
     await gone.close()
 
 

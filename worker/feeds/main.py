@@ -22,16 +22,17 @@ from shared.feeds.profiles import BadProfiles, Profiles, read_profiles
 from shared.feeds.spool import Spool
 from shared.feeds.syncs import SyncOptions, new_sync_id, open_feeds, queue_feed, settle_open_syncs
 from shared.jobs import JobQueue
+from shared.logs import set_up_logs
 from shared.store import Store, StoreUnavailable
 from worker.feeds.ingest import run_queued_syncs
 from worker.feeds.schedule import cron_jobs
 from worker.feeds.tasks import Feeds
+from worker.job_log import logged
 from worker.loops import repeat
 from worker.process import (
     HEALTH_INTERVAL_SECONDS,
     POLL_DELAY_SECONDS,
     end_loops,
-    set_up_logs,
     settings_or_exit,
 )
 
@@ -69,7 +70,7 @@ async def start(ctx: dict[str, Any]) -> None:
     """Connect to the store and say where feeds are looked for."""
     os.nice(_NICENESS)
     gc.set_threshold(_YOUNG_OBJECTS)
-    set_up_logs()
+    set_up_logs(_configured)
     store = Store(_configured.redis_url, _configured.store_timeout_seconds)
     spool = Spool(_SPOOL_DIR)
     spool.make()
@@ -84,6 +85,7 @@ async def start(ctx: dict[str, Any]) -> None:
             ("looking after syncs", settle_open_syncs, _SETTLE_SECONDS),
         )
     ]
+    logger.info("the worker of feeds has started")
 
 
 async def stop(ctx: dict[str, Any]) -> None:
@@ -91,8 +93,10 @@ async def stop(ctx: dict[str, Any]) -> None:
     await end_loops(ctx["loops"])
     await ctx["queue"].close()
     await ctx["feeds"].store.close()
+    logger.info("the worker of feeds has stopped")
 
 
+@logged(jobs.INGEST_FEED, "carrier")
 async def ingest_feed(ctx: dict[Any, Any], carrier: str) -> int:
     """Job `INGEST_FEED`."""
     try:
@@ -103,6 +107,7 @@ async def ingest_feed(ctx: dict[Any, Any], carrier: str) -> int:
         return 0
 
 
+@logged("fetch_feed", "carrier")
 async def fetch_feed(ctx: dict[Any, Any], carrier: str) -> None:
     """Queue a sync of a carrier's configured source, at its time, unless one has work to be done."""
     store = ctx["feeds"].store

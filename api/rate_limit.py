@@ -1,0 +1,98 @@
+"""Limits of requests: the permit of the store, and what the answer says of it.
+
+An organization that was refused is refused in the process until its `Retry-After` is over: that costs the
+store nothing.
+"""
+
+import asyncio
+import math
+import time
+
+from msgspec import Struct
+
+from api.errors import RateLimited
+from shared.atomic.permit_operations import Permit, take_permit
+from shared.rate_limits import Limit, Limited
+from shared.store import Store
+
+_MICROSECONDS = 1_000_000
+_MAX_REFUSED = 10_000
+
+
+class Refusals:
+    """Which organizations were refused, under which limit, and until when; under another one they are not."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._until: dict[tuple[str, Limited, Limit], float] = {}
+
+    def note(self, organization: str, kind: Limited, limit: Limit, seconds: int) -> None:
+        """Refuse an organization for so long."""
+        if len(self._until) >= _MAX_REFUSED:
+            self._until.clear()
+        self._until[organization, kind, limit] = time.monotonic() + seconds
+
+    def seconds_left(self, organization: str, kind: Limited, limit: Limit) -> float:
+        """Give for how long an organization is refused; 0 when it is not."""
+        until = self._until.get((organization, kind, limit), 0.0)
+        left = until - time.monotonic()
+        if until and left <= 0:
+            del self._until[organization, kind, limit]
+        return max(left, 0.0)
+
+
+class Ticket(Struct):
+    """A request's permit: it is asked for, waited for, and told of in the answer."""
+
+    store: Store
+    refusals: Refusals
+    organization: str
+    kind: Limited
+    limit: Limit
+    asked: "asyncio.Task[Permit] | None" = None
+    said: str = ""
+    """Of the limit, in the answer."""
+
+    def check_refusals(self) -> None:
+        """Raise `RateLimited` when the organization was refused a moment ago."""
+        if left := self.refusals.seconds_left(self.organization, self.kind, self.limit):
+            raise self._refused(math.ceil(left))
+
+    def ask(self) -> "asyncio.Task[Permit]":
+        """Send for the permit, if that was not done, ahead of what tasks that are made later send.
+
+        In a task of its own and not at once: the store would be sent this command alone, before the
+        tasks of a search have begun, and these would wait for the next round trip.
+        """
+        if self.asked is None:
+            self.asked = asyncio.create_task(self._take())
+            # The request may come to another end before anybody waits for it.
+            self.asked.add_done_callback(lambda asked: asked.cancelled() or asked.exception())
+        return self.asked
+
+    async def _take(self) -> Permit:
+        return await take_permit(self.store, self.organization, self.kind, self.limit.worth, self.limit.burst)
+
+    async def wait(self) -> None:
+        """Wait for the permit.
+
+        Raises:
+            RateLimited: the organization has made too many requests.
+            StoreUnavailable: the store did not answer.
+        """
+        permit = await self.ask()
+        self.said = f"r={permit.left};t={math.ceil(permit.whole_in / _MICROSECONDS)}"
+        if not permit.is_granted:
+            seconds = max(1, math.ceil(permit.next_in / _MICROSECONDS))
+            self.refusals.note(self.organization, self.kind, self.limit, seconds)
+            raise self._refused(seconds)
+
+    def _refused(self, seconds: int) -> RateLimited:
+        self.said = f"r=0;t={seconds}"
+        return RateLimited(seconds)
+
+    def fields(self) -> dict[str, str]:
+        """Give the fields that tell a client of its limit (draft-ietf-httpapi-ratelimit-headers-10)."""
+        policy = f'"{self.kind}";q={self.limit.burst};w={self.limit.window_seconds}'
+        fields = {"RateLimit-Policy": policy}
+        return fields | {"RateLimit": f'"{self.kind}";{self.said}'} if self.said else fields
