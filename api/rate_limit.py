@@ -65,13 +65,12 @@ class Ticket(Struct):
         tasks of a search have begun, and these would wait for the next round trip.
         """
         if self.asked is None:
-            self.asked = asyncio.create_task(self._take())
+            self.asked = asyncio.create_task(
+                take_permit(self.store, self.organization, self.kind, self.limit.worth, self.limit.burst)
+            )
             # The request may come to another end before anybody waits for it.
             self.asked.add_done_callback(lambda asked: asked.cancelled() or asked.exception())
         return self.asked
-
-    async def _take(self) -> Permit:
-        return await take_permit(self.store, self.organization, self.kind, self.limit.worth, self.limit.burst)
 
     async def wait(self) -> None:
         """Wait for the permit.

@@ -13,7 +13,7 @@ from litestar.types import HTTPScope
 logger = logging.getLogger(__name__)
 
 _METHODS = frozenset(HTTPMethod)
-_PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+_PROBES = frozenset({"/healthz", "/readyz"})
 """Routes that are asked every few seconds; what is wrong is said by lines of its own."""
 
 

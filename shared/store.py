@@ -61,11 +61,11 @@ class Store:
             ResponseError: the store refused the command.
             DataError: an argument is of no type that can be sent; nothing was.
         """
-        return await self.submit(command)
+        return await self._submit(command)
 
     async def execute_many(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
         """Send commands together and give their replies in order; raises like `execute`."""
-        return await asyncio.gather(*[self.submit(command) for command in commands])
+        return await asyncio.gather(*[self._submit(command) for command in commands])
 
     async def close(self) -> None:
         """Close the connection; whoever still waits is told that the store is unavailable."""
@@ -76,8 +76,7 @@ class Store:
         self._fail_waiting(StoreUnavailable("closed"))
         await self._client.aclose()
 
-    def submit(self, command: Sequence[Argument]) -> asyncio.Future[Any]:
-        """Queue one command, behind those that were queued before; the future gives what `execute` does."""
+    def _submit(self, command: Sequence[Argument]) -> asyncio.Future[Any]:
         # Encoded here and not by the pipeline, so that what cannot be is an error of this caller alone.
         name, *arguments = command
         encoded = (name, *map(self._encode, arguments))

@@ -1,7 +1,6 @@
 """Permits for requests: the typed wrapper of their script, its only caller."""
 
-from collections.abc import Awaitable, Coroutine
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from shared import store_keys
 from shared.atomic.script import Script
@@ -22,17 +21,11 @@ class Permit(NamedTuple):
     """Until the next request may come; 0 when one may now."""
 
 
-def take_permit(
-    store: Store, organization: str, name: str, worth: int, burst: int
-) -> Coroutine[Any, Any, Permit]:
-    """Send for a permit at once, ahead of whatever is sent to the store after it; await it for the reply.
+async def take_permit(store: Store, organization: str, name: str, worth: int, burst: int) -> Permit:
+    """Let a request through, or say when to come again.
 
     Of requests under `name` at most `burst` may come at once, and each is worth so many microseconds.
     """
-    reply = _TAKE_PERMIT.begin(store, [store_keys.permits(organization, name)], worth, burst)
-    return _permit(reply)
-
-
-async def _permit(reply: Awaitable[list[int]]) -> Permit:
-    is_granted, left, whole_in, next_in = await reply
+    keys = [store_keys.permits(organization, name)]
+    is_granted, left, whole_in, next_in = await _TAKE_PERMIT.run(store, keys, worth, burst)
     return Permit(bool(is_granted), left, whole_in, next_in)

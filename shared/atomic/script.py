@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-from collections.abc import Awaitable, Coroutine, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -33,21 +32,8 @@ class Script:
 
     async def run(self, store: Store, keys: list[str], *arguments: Argument) -> Any:
         """Run the script and give its reply; raises like `Store.execute`."""
-        command = self._command(keys, arguments)
-        return await self._reply(store.execute(*command), store, keys, arguments)
-
-    def begin(self, store: Store, keys: list[str], *arguments: Argument) -> Coroutine[Any, Any, Any]:
-        """Send the script's command at once, ahead of what is sent later; its reply is what is awaited."""
-        return self._reply(store.submit(self._command(keys, arguments)), store, keys, arguments)
-
-    def _command(self, keys: list[str], arguments: Sequence[Argument]) -> tuple[Argument, ...]:
-        return ("EVALSHA", self._digest, len(keys), *keys, *arguments)
-
-    async def _reply(
-        self, reply: Awaitable[Any], store: Store, keys: list[str], arguments: Sequence[Argument]
-    ) -> Any:
         try:
-            return await reply
+            return await store.execute("EVALSHA", self._digest, len(keys), *keys, *arguments)
         except NoScriptError:
             # After a restart or a failover the store has forgotten its scripts; EVAL teaches it again.
             return await store.execute("EVAL", self._source, len(keys), *keys, *arguments)

@@ -267,8 +267,8 @@ async def test_the_extremes_that_can_be_set_are_computed_to_the_microsecond(
 async def test_a_permit_is_taken_ahead_of_what_is_sent_after_it(store: Store) -> None:
     await take(store, HOUR, 2)
 
-    asked = take_permit(store, ORGANIZATION, "search", HOUR, 2)
-    kept = store.submit(("GET", KEY))
+    asked = asyncio.create_task(take_permit(store, ORGANIZATION, "search", HOUR, 2))
+    kept = asyncio.create_task(store.execute("GET", KEY))
     permit = await asked
 
     # Two hours are taken, not one.
