@@ -25,6 +25,7 @@ from shared.atomic.key_operations import (
     revoke_key,
     rotate_key,
 )
+from shared.clock import unix_ms
 from shared.ids import new_id
 from shared.key_secrets import digests_of, visible_part
 from shared.logs import AUDIT_LOGGER
@@ -196,7 +197,7 @@ async def find_api_key(store: Store, secret: str, pepper: str | None = None) -> 
         if name is None:
             continue
         organization, _, key_id = name.decode().partition(" ")
-        record, used_ms, limits, [seconds, microseconds] = await store.execute_many(
+        record, used_ms, limits, time = await store.execute_many(
             [
                 ("HGET", store_keys.api_keys(organization), key_id),
                 ("HGET", store_keys.api_key_uses(organization), key_id),
@@ -207,8 +208,7 @@ async def find_api_key(store: Store, secret: str, pepper: str | None = None) -> 
         # Not the digest of a secret before this one.
         if record is not None and msgspec.json.decode(record, type=_Record).digest == digest:
             key = _key_of(organization, key_id, record, used_ms)
-            at_ms = int(seconds) * 1000 + int(microseconds) // 1000
-            return Found(key, at_ms, overrides_of(limits))
+            return Found(key, unix_ms(time), overrides_of(limits))
     return None
 
 

@@ -1,5 +1,6 @@
 """The one clock: the store's, so that all processes agree on what is due."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from shared.store import Store
@@ -9,6 +10,12 @@ async def now(store: Store) -> datetime:
     """Give the store's time, UTC, to the microsecond; raises `StoreUnavailable`."""
     seconds, microseconds = await store.execute("TIME")
     return datetime.fromtimestamp(int(seconds), UTC).replace(microsecond=int(microseconds))
+
+
+def unix_ms(reply: Sequence[bytes]) -> int:
+    """Give the store's reply to `TIME` as Unix milliseconds."""
+    seconds, microseconds = reply
+    return int(seconds) * 1000 + int(microseconds) // 1000
 
 
 def ms_of(seconds: float) -> int:
@@ -28,5 +35,4 @@ def time_text(time: datetime) -> str:
 
 async def now_ms(store: Store) -> int:
     """Give the store's time as Unix milliseconds; raises `StoreUnavailable`."""
-    seconds, microseconds = await store.execute("TIME")
-    return int(seconds) * 1000 + int(microseconds) // 1000
+    return unix_ms(await store.execute("TIME"))

@@ -26,6 +26,9 @@ class Limited(StrEnum):
     """Making secrets: creating and rotating API keys."""
 
 
+_WRITING: Final = (Limited.WRITE, Limited.KEYS)
+
+
 class Limit(Struct, frozen=True):
     """So many requests a second, and so many at once."""
 
@@ -52,6 +55,12 @@ class Overrides(Struct, frozen=True, omit_defaults=True):
     write_rate: float | None = None
     write_burst: int | None = None
 
+    def of(self, kind: Limited) -> tuple[float | None, int | None]:
+        """Give rate and burst that are set for a kind of requests."""
+        if kind in _WRITING:
+            return self.write_rate, self.write_burst
+        return self.search_rate, self.search_burst
+
 
 KEYS_LIMIT: Final = Limit(10 / 60, 10)
 """Ten a minute."""
@@ -63,19 +72,15 @@ def limit_of(kind: Limited, settings: Settings, overrides: Overrides) -> Limit |
     Reading has the figures of searching: it costs the store about as much. Keys are made without a limit only
     where writing has none.
     """
-    if kind in (Limited.WRITE, Limited.KEYS):
-        rate, burst = overrides.write_rate, overrides.write_burst
-        limit = _limit(rate, burst, settings.write_rate, settings.write_burst)
+    if kind in _WRITING:
+        rate, burst = settings.write_rate, settings.write_burst
     else:
-        rate, burst = overrides.search_rate, overrides.search_burst
-        limit = _limit(rate, burst, settings.search_rate, settings.search_burst)
+        rate, burst = settings.search_rate, settings.search_burst
+    own_rate, own_burst = overrides.of(kind)
+    limit = Limit(rate if own_rate is None else own_rate, burst if own_burst is None else own_burst)
     if not limit.rate:
         return None
     return KEYS_LIMIT if kind is Limited.KEYS else limit
-
-
-def _limit(rate: float | None, burst: int | None, default_rate: float, default_burst: int) -> Limit:
-    return Limit(default_rate if rate is None else rate, default_burst if burst is None else burst)
 
 
 def overrides_of(record: dict[bytes, bytes]) -> Overrides:

@@ -116,12 +116,7 @@ def _in_force(kind: Limited, settings: Settings, overrides: Overrides) -> InForc
     limit = limit_of(kind, settings, overrides)
     if limit is not None and kind is Limited.KEYS:
         return InForce(limit.rate, limit.burst, "fixed")
-    is_writing = kind in (Limited.WRITE, Limited.KEYS)
-    own = (
-        (overrides.write_rate, overrides.write_burst)
-        if is_writing
-        else (overrides.search_rate, overrides.search_burst)
-    )
+    own = overrides.of(kind)
     # A burst of its own means nothing where the rate that all have is unlimited.
     is_own = any(value is not None for value in (own if limit else own[:1]))
     source = "organization" if is_own else "settings"
