@@ -1,5 +1,6 @@
 """Who is calling, whether they may, and how often: guards, for what they raise passes the error handlers."""
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -17,20 +18,25 @@ from shared.rate_limits import Limited, limit_of
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 Guard = Callable[[Connection, BaseRouteHandler], Awaitable[None]]
+Check = Callable[[Connection], None]
 
 _TICKET = "ticket"
+_ADMITTED_AT = "admitted_at"
+_SLOW_SECONDS = 0.1
+"""A body that takes longer may outlive its key. With the time for which a record is believed, it is 0.6 s."""
 _STRANGER_RETRY_SECONDS = 1
 
 
-def requires(scope: Scope, limited: Limited | None = None) -> Guard:
+def requires(scope: Scope, limited: Limited | None = None, check: Check | None = None) -> Guard:
     """Make the guard of a route that needs `scope`; the caller's key is then in `connection.auth`.
 
     A request needs a permit for its kind: reading or writing, as the scope has it, unless told otherwise.
+    Before it takes one, `check` may raise `Forbidden`.
     """
     kind = limited or (Limited.READ if scope.endswith(":read") else Limited.WRITE)
 
     async def guard(connection: Connection, _: BaseRouteHandler) -> None:
-        await _admit(connection, scope, kind)
+        await _admit(connection, scope, kind, check)
         await wait_for_permit(connection)
 
     return guard
@@ -63,13 +69,30 @@ async def wait_for_permit(connection: Connection) -> None:
         await ticket.wait()
 
 
-async def _admit(connection: Connection, scope: Scope, kind: Limited) -> None:
+async def check_still_known(connection: Connection) -> None:
+    """Refuse a caller whose key has ended while the body came, which may take its sender as long as he likes.
+
+    Raises:
+        Unauthorized: the key is revoked, rotated or expired.
+        RateLimited: too many unknown keys have come to look for this one.
+        StoreUnavailable: the store did not answer.
+    """
+    state = connection.scope["state"]
+    if time.monotonic() - state[_ADMITTED_AT] > _SLOW_SECONDS:
+        await _authenticate(connection, services_of(connection))
+        state[_ADMITTED_AT] = time.monotonic()
+
+
+async def _admit(connection: Connection, scope: Scope, kind: Limited, check: Check | None = None) -> None:
     services = services_of(connection)
     caller = await _authenticate(connection, services)
     # First, for the log: who is known is told of, also when he may not do this.
     connection.scope["auth"] = caller.key
     if scope not in caller.key.scopes:
         raise Forbidden
+    if check is not None:
+        check(connection)
+    connection.scope["state"][_ADMITTED_AT] = time.monotonic()
     services.key_uses.note(caller.key)
     limit = limit_of(kind, services.settings, caller.overrides)
     if limit is not None:
@@ -103,4 +126,4 @@ def _bearer(headers: list[str]) -> str | None:
     if len(headers) != 1:
         return None
     scheme, _, token = headers[0].partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else None
+    return token.strip(" \t") if scheme.lower() == "bearer" else None

@@ -5,8 +5,9 @@ Neither a hook nor a middleware of Litestar sees requests without a route as wel
 
 import asyncio
 import time
+from typing import Any
 
-from litestar import Litestar
+from litestar import Litestar, Request
 from litestar.enums import ScopeType
 from litestar.types import (
     HTTPScope,
@@ -20,6 +21,9 @@ from litestar.types import (
     Send,
 )
 
+from api.error_answers import answer_error
+from api.errors import ApiError
+from api.request_form import refusal
 from api.request_id import begin_request_id
 from api.request_log import log_request
 from api.response_headers import add_headers
@@ -47,18 +51,26 @@ class Edge(Litestar):
             return
         exchange = _Exchange(scope, receive, send)  # type: ignore[arg-type]  # of an HTTP scope
         try:
-            await super().__call__(scope, exchange.receive, exchange.send)
+            if error := refusal(exchange.scope):
+                await self._answer(exchange, error)
+            else:
+                await super().__call__(scope, exchange.receive, exchange.send)
         finally:
             exchange.end()
+
+    async def _answer(self, exchange: "_Exchange", error: ApiError) -> None:
+        request = Request[Any, Any, Any](exchange.scope)
+        answer = answer_error(request, error).to_asgi_response(None, request)
+        await answer(exchange.scope, exchange.receive, exchange.send)
 
 
 class _Exchange:
     """A request and its answer, on their way between server and app."""
 
-    __slots__ = ("_began", "_is_answered", "_is_client_gone", "_receive", "_scope", "_send", "_status")
+    __slots__ = ("_began", "_is_answered", "_is_client_gone", "_receive", "_send", "_status", "scope")
 
     def __init__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
-        self._scope, self._receive, self._send = scope, receive, send
+        self.scope, self._receive, self._send = scope, receive, send
         self._began = time.perf_counter()
         self._status: int | None = None
         self._is_answered = self._is_client_gone = False
@@ -77,7 +89,7 @@ class _Exchange:
         """Pass on the answer."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            add_headers(message, self._scope)
+            add_headers(message, self.scope)
             if time.perf_counter() - self._began > _LONG_SECONDS:
                 await self._look_for_client()
         elif message["type"] == "http.response.body" and not message.get("more_body"):
@@ -87,7 +99,7 @@ class _Exchange:
     def end(self) -> None:
         """Tell of it."""
         seconds = time.perf_counter() - self._began
-        log_request(self._scope, self._status, seconds, is_client_gone=self._is_client_gone)
+        log_request(self.scope, self._status, seconds, is_client_gone=self._is_client_gone)
 
     async def _look_for_client(self) -> None:
         """Note when nobody waits for the answer any more; whatever else comes now has come too late."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.types import Scope
 
 from api.envelope import Failure
 from api.errors import (
@@ -23,6 +24,7 @@ from api.errors import (
     failure_of,
     order_path,
 )
+from api.json_body import failing_fields
 from api.parameters import failing_parameters
 from api.request_id import request_id_of
 from shared.atomic.requests import RequestKeyReused
@@ -39,7 +41,7 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 
 def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[Failure]:
     """Turn whatever was raised into an answer."""
-    api_error = _api_error(error)
+    api_error = _api_error(error, request.scope)
     request_id = request_id_of(request.scope)
     fields = {"request_id": request_id}
     if isinstance(api_error, InternalError):
@@ -56,7 +58,7 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[
     )
 
 
-def _api_error(error: Exception) -> ApiError:
+def _api_error(error: Exception, scope: Scope) -> ApiError:
     found: ApiError = InternalError()
     match error:
         case ApiError():
@@ -70,7 +72,7 @@ def _api_error(error: Exception) -> ApiError:
         case RequestKeyReused():
             found = IdempotencyKeyReused()
         case ValidationException() if error.extra:
-            found = ValidationFailed(failing_parameters(error.extra))
+            found = ValidationFailed(failing_fields(scope) | failing_parameters(error.extra))
         case HTTPException() if error.status_code in _BY_STATUS:
             headers = error.headers or {}
             allow = {name: value for name, value in headers.items() if name.lower() == "allow"}

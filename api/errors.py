@@ -274,11 +274,14 @@ def order_path(order_id: str) -> str:
 def documented(*errors: type[ApiError]) -> dict[int, ResponseSpec]:
     """Describe the errors that a route can answer with, for the OpenAPI document.
 
-    Every route that needs a key has a limit.
+    Every route that needs a key has a limit, and every one that takes JSON a time for it to come.
     """
     by_status: defaultdict[int, list[type[ApiError]]] = defaultdict(list)
-    limited: tuple[type[ApiError], ...] = (RateLimited,) if Unauthorized in errors else ()
-    for error in (*errors, *limited):
+    implied: dict[type[ApiError], type[ApiError]] = {
+        Unauthorized: RateLimited,
+        UnsupportedMediaType: RequestTimeout,
+    }
+    for error in (*errors, *(implied[error] for error in errors if error in implied)):
         by_status[error.status].append(error)
     return {status: _response_spec(alike) for status, alike in by_status.items()}
 

@@ -11,6 +11,7 @@ from typing import Any
 from litestar import Request
 from litestar.exceptions import InternalServerException
 
+from api.authentication import check_still_known
 from api.errors import FeedIncomplete, FeedOverLimit, FeedTooSlow, SpoolUnavailable, ValidationFailed
 from api.parameters import failing_parameters
 from api.services import Services
@@ -70,6 +71,7 @@ async def receive(
         FeedIncomplete: it is empty, or its sender hung up.
         FeedTooSlow: its sender takes too long.
         ValidationFailed: its SHA-256 is not the `wanted` one.
+        Unauthorized: the key has ended while it came.
         SpoolUnavailable: it cannot be written.
     """
     if (request.content_length or 0) > max_bytes:
@@ -77,6 +79,7 @@ async def receive(
     with spool_errors(), spool.writing(feed_id, max_bytes) as writer:
         received = await _write(request, writer)
         # A server may take the end of a broken connection for the end of the body.
+        await check_still_known(request)
         if not received or received != (request.content_length or received):
             raise FeedIncomplete
         if wanted not in (None, writer.sha256):
@@ -101,6 +104,7 @@ async def _write(request: Request[Any, Any, Any], writer: SpoolWriter) -> int:
     try:
         async with patience:
             async for chunk in request.stream():
+                await check_still_known(request)
                 received += len(chunk)
                 waiting += chunk
                 if len(waiting) >= _WRITTEN_AT_ONCE:

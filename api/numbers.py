@@ -3,7 +3,6 @@
 from typing import Annotated, Any, Literal
 
 from litestar import Request, Response, delete, get, patch, post
-from litestar.handlers import BaseRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIType, Schema
 from litestar.params import JSONBody, QueryParameter
@@ -195,15 +194,15 @@ def _asks_to_return(connection: Connection) -> bool:
     return any(value.lower() not in ("false", "0") for value in values)
 
 
-async def _may_return(connection: Connection, _: BaseRouteHandler) -> None:
-    """Refuse `return_to_carrier` to who may not manage the inventory, before anything else is looked at."""
+def _may_return(connection: Connection) -> None:
+    """Refuse `return_to_carrier` to who may not manage the inventory."""
     if _asks_to_return(connection) and Scope.PLATFORM_INVENTORY_WRITE not in connection.auth.scopes:
         raise Forbidden
 
 
 @delete(
     "/v1/phone-numbers/{id:str}",
-    guards=[requires(Scope.NUMBERS_WRITE), _may_return],
+    guards=[requires(Scope.NUMBERS_WRITE, check=_may_return)],
     status_code=200,
     operation_id="releasePhoneNumber",
     summary="Release a number",
@@ -237,15 +236,15 @@ async def release_number(
     return Response(Success(data=ReleasedNumber()), headers=replayed(is_repeated=report.is_repeated))
 
 
-async def _returns_nothing(connection: Connection, _: BaseRouteHandler) -> None:
-    """Refuse `return_to_carrier` in bulk, to everybody and before the body is looked at."""
+def _returns_nothing(connection: Connection) -> None:
+    """Refuse `return_to_carrier` in bulk, to everybody."""
     if _asks_to_return(connection):
         raise Forbidden
 
 
 @post(
     "/v1/phone-numbers/bulk/release",
-    guards=[requires(Scope.NUMBERS_WRITE), _returns_nothing],
+    guards=[requires(Scope.NUMBERS_WRITE, check=_returns_nothing)],
     status_code=200,
     operation_id="releasePhoneNumbers",
     summary="Release numbers",

@@ -145,7 +145,8 @@ async def order_numbers(
     """Order numbers, all or nothing, over any mix of area codes.
 
     When one of them is not available, whoever has it, none is assigned. After 503 the outcome is not known
-    yet: send the same request with the same `Idempotency-Key` again, or look at the order in `Location`.
+    yet: send the same request with the same `Idempotency-Key` again. Without a key, look at the order in
+    `Location`: 404 says that nothing was ordered. With one, an earlier request may stand for another order.
     """
     services = services_of(request)
     order = OrderRef(request.auth.org_id, new_id())

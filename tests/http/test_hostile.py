@@ -401,6 +401,13 @@ PATHS: dict[str, int] = {
     f"/v1/phone-numbers/{UNKNOWN_ID}%0a": 422,
     f"/v1/phone-numbers/{UNKNOWN_ID}%2f..%2fx": 404,
     f"/v1/phone-numbers/%2f{UNKNOWN_ID}": 404,
+    "//v1/api-keys": 404,
+    "/v1//api-keys": 404,
+    "/v1%2fapi-keys": 404,
+    "/v1%2Fapi-keys": 404,
+    "/v1/api-keys%2F": 404,
+    "/v1/inventory%2fsyncs": 404,
+    "/%2f%2fhealthz": 404,
     "/v1/phone-numbers/%ff%fe": 422,
     "/v1/phone-numbers/%ed%a0%80": 422,
     "/v1/phone-numbers/%": 422,
@@ -441,6 +448,47 @@ def test_a_path_or_a_query_that_is_none_is_a_clear_4xx(service: Service, secret:
 
     assert_refused(raw, PATHS[path])
     assert "x-injected" not in raw.headers
+
+
+def test_a_request_that_names_two_hosts_is_400(service: Service, secret: str) -> None:
+    raw = send_raw(service, head("GET", NUMBERS, secret, "Host: y", "Connection: close"))
+
+    assert_refused(raw, 400)
+
+
+@pytest.mark.parametrize("after", ["\xa0", "\x85", "\x1f"])
+def test_a_key_with_anything_but_blanks_after_it_is_401(service: Service, secret: str, after: str) -> None:
+    line = f"Authorization: Bearer {secret}{after}".encode("latin-1")
+    raw = send_raw(service, b"GET /v1/api-keys HTTP/1.1\r\nHost: x\r\n" + line + b"\r\n\r\n")
+
+    assert raw.status in (400, 401)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", KEYS, b'{"label": "to outlive it", "scopes": ["apikeys:read"]}'),
+        ("POST", ORDERS, b'{"numbers": ["+12095550199"]}'),
+        ("POST", SEARCH, b'{"quantity": 1}'),
+        ("PUT", f"{FEEDS}/outlived", b"number\n+12095550199\n"),
+    ],
+)
+def test_a_key_that_ends_while_a_body_comes_opens_nothing(
+    service: Service, client: httpx.Client, method: str, path: str, body: bytes
+) -> None:
+    wanted = {"label": "to be revoked", "scopes": [scope.value for scope in Scope]}
+    made = client.post(KEYS, json=wanted).json()["data"]
+    begin = head(method, path, made["plaintext"], "Connection: close", f"Content-Length: {len(body)}")
+    with connect(service) as connection:
+        connection.sendall(begin + body[:1])
+        # Nothing tells a client that its headers have been read and its key was let in.
+        time.sleep(0.3)
+        assert client.delete(f"{KEYS}/{made['id']}").status_code == 200
+        connection.sendall(body[1:])
+        answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+
+    assert answer.startswith(b"HTTP/1.1 401 "), answer
+    assert made["id"] not in {key["id"] for key in client.get(f"{KEYS}?include_revoked=false").json()["data"]}
 
 
 def test_queries_with_thousands_of_parameters_or_of_odd_ones_are_answered(client: httpx.Client) -> None:

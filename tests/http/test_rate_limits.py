@@ -19,7 +19,7 @@ from shared.key_secrets import new_secret
 from shared.rate_limits import Overrides, clear_overrides, set_overrides
 from shared.settings import Settings
 from shared.store import Store
-from tests.http.answers import BULK, NUMBERS, ORDERS, SEARCH, assert_error, found
+from tests.http.answers import BULK, NUMBERS, ORDERS, RELEASE, SEARCH, assert_error, found
 from tests.http.document import read_document
 from tests.http.organizations import USER, Organization, Organizations, in_store
 from tests.support import Service, put_in_stock, wait_until
@@ -112,6 +112,21 @@ def test_after_a_burst_the_answer_is_429_and_says_when_to_come_again(
 
     for _ in range(3):
         assert SECONDS_A_REQUEST - 30 <= assert_limited(search(organization), "search") <= SECONDS_A_REQUEST
+
+
+def test_what_a_key_may_not_do_is_403_before_any_limit_and_takes_no_permit(
+    limited: Service, organizations: Organizations
+) -> None:
+    organization = organizations.of(limited, "not-theirs")
+
+    for _ in range(WRITE_BURST + 1):
+        returned = organization.release("01932c07-2c4f-7000-8000-000000000000", return_to_carrier="true")
+        assert_error(returned, 403)
+        in_bulk = organization.client.post(f"{RELEASE}?return_to_carrier=true", json={"ids": []})
+        assert_error(in_bulk, 403)
+    response = organization.post(ORDERS, NOT_IN_STOCK)
+
+    assert fields_of(response)[1][:2] == ("write", WRITE_BURST - 1)
 
 
 def test_searching_reading_writing_and_making_keys_are_limited_apart(
