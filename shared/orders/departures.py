@@ -42,6 +42,14 @@ class Departure(NamedTuple):
     destination: Destination
 
 
+class Claims(NamedTuple):
+    """What an organization has by an order."""
+
+    owned: set[str]
+    departing: set[str]
+    """Lost to it, and still to be moved by whoever moves departures."""
+
+
 def parse_departure(text: str) -> Departure:
     """Read a value of `store_keys.departures`; raises `ValueError` when it is malformed."""
     order, target, quarantine_ms, cause = text.split(" ")
@@ -139,19 +147,17 @@ async def read_departures(store: Store, organization: str, numbers: Sequence[str
     ]
 
 
-async def find_gained(store: Store, ref: OrderRef, numbers: Sequence[str]) -> set[str]:
-    """Give those numbers that the organization has by this order, or had and has still to be moved.
-
-    Raises:
-        StoreUnavailable: the store did not answer.
-    """
+async def find_claims(store: Store, ref: OrderRef, numbers: Sequence[str]) -> Claims:
+    """Tell which of the numbers an organization has by an order, or had; raises `StoreUnavailable`."""
     ids = await store.execute("HMGET", store_keys.owned(ref.organization), *numbers)
     keys = [store_keys.resource(ref.organization, (id_ or b"").decode()) for id_ in ids]
     resources = await read_fields(store, keys, "order_id")
     # After the resources: one that goes meanwhile leaves its departure in the same step.
     departures = await read_departures(store, ref.organization, numbers)
-    gained = {number for number, [order] in zip(numbers, resources, strict=True) if order == ref.id.encode()}
-    return gained | {number for number, departure in departures if departure.startswith(f"{ref.id} ")}
+    return Claims(
+        {number for number, [order] in zip(numbers, resources, strict=True) if order == ref.id.encode()},
+        {number for number, departure in departures if departure.startswith(f"{ref.id} ")},
+    )
 
 
 async def move(store: Store, organization: str, departures: Iterable[tuple[str, str]]) -> None:

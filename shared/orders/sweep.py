@@ -30,7 +30,7 @@ from shared.atomic.order_operations import (
     let_wait,
     take_order,
 )
-from shared.orders.departures import find_gained, finish_cancel, move, read_departures
+from shared.orders.departures import find_claims, finish_cancel, move, read_departures
 from shared.orders.holds import give_back_all
 from shared.orders.placing import hold_ms_of
 from shared.orders.records import Order, OrderStatus, read_order
@@ -156,11 +156,14 @@ async def _settle_holds(store: Store, area_code: str, ref: OrderRef, holds: dict
     if order is not None and order.status is OrderStatus.PENDING and order.deadline_ms:
         # Whoever has it in hand decides, or the sweep of its organization.
         return
-    gained = await find_gained(store, ref, list(holds))
-    if gained:
-        await confirm(store, area_code, ref.id, gained)
+    owned, departing = await find_claims(store, ref, list(holds))
+    if owned:
+        await confirm(store, area_code, ref.id, owned)
     for attempt in {record.attempt for record in holds.values()}:
-        others = [n for n, record in holds.items() if record.attempt == attempt and n not in gained]
+        # What departs may have been moved already, and be held anew by now: it is not to be confirmed.
+        others = [
+            n for n, record in holds.items() if record.attempt == attempt and n not in owned | departing
+        ]
         if others:
             await give_back(store, area_code, ref.id, attempt, "expired", others)
 

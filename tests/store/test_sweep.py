@@ -192,7 +192,7 @@ async def test_a_hold_is_confirmed_while_the_organization_has_the_number_by_its_
 
 
 @pytest.mark.parametrize("what", ["cancelled", "released"])
-async def test_a_hold_whose_number_is_on_its_way_out_is_not_given_back_but_goes_that_way(
+async def test_a_hold_whose_number_is_on_its_way_out_is_left_to_whoever_moves_it(
     buyer: Store, what: str
 ) -> None:
     await offer(buyer, NUMBER)
@@ -207,7 +207,7 @@ async def test_a_hold_whose_number_is_on_its_way_out_is_not_given_back_but_goes_
     await end_timer(buyer, NUMBER)
     # The area code's timers alone, before anybody has moved the number.
     await settle_numbers(buyer, AREA, [NUMBER])
-    assert await state_of(buyer, NUMBER) == "assigned"
+    assert await state_of(buyer, NUMBER) == "held"
     await sweep(buyer, SETTINGS)
     assert await state_of(buyer, NUMBER) == "quarantined"
 
