@@ -49,9 +49,6 @@ local function become(new_status)
 end
 
 if status == 'complete' and now_ms - ended_ms <= window_ms then
-  become('cancelling')
-  redis.call('ZADD', due, now_ms, id)
-  redis.call('ZREMRANGEBYSCORE', released, '-inf', now_ms - known_ms)
   local keys = { numbers = numbers, owned = owned, released = released, departures = departures, due = due }
   local resources, ids = {}, {}
   for i = 9, #KEYS do
@@ -61,6 +58,9 @@ if status == 'complete' and now_ms - ended_ms <= window_ms then
     end
   end
   depart(keys, resources, ids, 'quarantined ' .. quarantine_ms .. ' cancel', now_ms, now_ms)
+  become('cancelling')
+  redis.call('ZADD', due, now_ms, id)
+  redis.call('ZREMRANGEBYSCORE', released, '-inf', now_ms - known_ms)
 elseif status == 'pending' and quantity then
   become('cancelled')
   -- What an attempt has picked is not what the order got: its holds are given back.

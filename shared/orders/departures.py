@@ -9,6 +9,7 @@ is still this order's.
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from shared import store_keys
 from shared.atomic.area_operations import Destination, NumberState, take_back
@@ -21,6 +22,7 @@ from shared.atomic.resource_operations import (
     Released,
     cancel_order,
     end_departures,
+    read_fields,
     release_numbers,
 )
 from shared.clock import ms_of
@@ -31,6 +33,31 @@ from shared.store import Store
 
 _MOST_LOOKS = 10
 """Times that a cancel looks again because the order changed under its eyes: orders change three times."""
+
+
+class Departure(NamedTuple):
+    """Where a number has to go that its organization had by an order and has lost."""
+
+    order: str
+    destination: Destination
+
+
+class Claims(NamedTuple):
+    """What an organization has by an order."""
+
+    owned: set[str]
+    departing: set[str]
+    """Lost to it, and still to be moved by whoever moves departures."""
+
+
+def parse_departure(text: str) -> Departure:
+    """Read a value of `store_keys.departures`; raises `ValueError` when it is malformed."""
+    order, target, quarantine_ms, cause = text.split(" ")
+    if target not in (NumberState.QUARANTINED, NumberState.RETURNED):
+        raise ValueError(f"no number can become {target!r:.40}")
+    if not (quarantine_ms.isascii() and quarantine_ms.isdecimal()):
+        raise ValueError(f"{quarantine_ms!r:.40} is no time")
+    return Departure(order, Destination(target, int(quarantine_ms), cause))
 
 
 async def cancel(
@@ -114,12 +141,32 @@ async def read_departures(store: Store, organization: str, numbers: Sequence[str
     """Give which of the numbers have still to be moved, and where: (number, departure)."""
     found = await store.execute("HMGET", store_keys.departures(organization), *numbers)
     return [
-        (number, departure.decode()) for number, departure in zip(numbers, found, strict=True) if departure
+        (number, departure.decode(errors="replace"))
+        for number, departure in zip(numbers, found, strict=True)
+        if departure
     ]
 
 
+async def find_claims(store: Store, ref: OrderRef, numbers: Sequence[str]) -> Claims:
+    """Tell which of the numbers an organization has by an order, or had; raises `StoreUnavailable`."""
+    ids = await store.execute("HMGET", store_keys.owned(ref.organization), *numbers)
+    keys = [store_keys.resource(ref.organization, (id_ or b"").decode()) for id_ in ids]
+    resources = await read_fields(store, keys, "order_id")
+    # After the resources: one that goes meanwhile leaves its departure in the same step.
+    departures = await read_departures(store, ref.organization, numbers)
+    return Claims(
+        {number for number, [order] in zip(numbers, resources, strict=True) if order == ref.id.encode()},
+        {number for number, departure in departures if departure.startswith(f"{ref.id} ")},
+    )
+
+
 async def move(store: Store, organization: str, departures: Iterable[tuple[str, str]]) -> None:
-    """Move departed numbers in their area codes, and strike them out; raises `StoreUnavailable`."""
+    """Move departed numbers in their area codes, and strike them out.
+
+    Raises:
+        ValueError: a departure cannot be read; nothing is struck out.
+        StoreUnavailable: the store did not answer.
+    """
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for number, departure in departures:
         groups[departure].append(number)
@@ -130,10 +177,7 @@ async def move(store: Store, organization: str, departures: Iterable[tuple[str, 
 
 
 async def _move_alike(store: Store, departure: str, numbers: list[str]) -> None:
-    order, target, quarantine_ms, cause = departure.split(" ")
+    order, destination = parse_departure(departure)
     await asyncio.gather(
-        *(
-            take_back(store, area_code, order, Destination(target, int(quarantine_ms), cause), group)
-            for area_code, group in by_area(numbers)
-        )
+        *(take_back(store, area_code, order, destination, group) for area_code, group in by_area(numbers))
     )

@@ -9,8 +9,8 @@ any of his, time may pass, and whoever runs a saga may die. The rules that keep 
 - An order is in the hand of one *attempt* at a time, until a deadline. The next one may begin only when that
   is over; it takes over what the earlier ones hold, and takes from them the right to commit and to fail.
 - A hold has the order's deadline: it is refused after it, and has a timer, so that the sweep looks at it when
-  nobody else does. The sweep asks the organization what has become of the order, and never undoes a hold of
-  an order that somebody may still commit.
+  nobody else does. The sweep asks the organization whether it has the number by the order, or has it on its
+  way out, and never undoes a hold of an order that somebody may still commit.
 - *Fail* comes before *give back*: what is held for an order that has failed is held for nothing.
 - What an organization loses is written down in the step in which it loses it. Only what is written down is
   moved, and struck out only if it is still the same.
@@ -288,6 +288,10 @@ class Scripts:
         """Give an order."""
         return state, state.order(name)
 
+    def read_resources(self, state: State) -> Step:
+        """Give by which orders the organization has numbers."""
+        return state, state.resources
+
     def read_departures(self, state: State) -> Step:
         """Give where numbers have to go."""
         return state, state.departures
@@ -413,6 +417,11 @@ class Sagas:
             yield from self.move([(number, departure)])
         return "released"
 
+    def hold_again(self, order: str, number: str) -> Saga:
+        """The store gets an order's hold a second time, long after the first."""
+        yield [("hold", order, 1, number)]
+        return "held"
+
     def move(self, departures: list[tuple[str, str]]) -> Saga:
         """Move numbers in their area codes, then strike them out."""
         if departures:
@@ -462,11 +471,26 @@ class Sagas:
         (order,) = yield [("read_order", name)]
         if order.status == "pending" and not order.is_waiting:
             return "whoever has it in hand decides"
-        if order.status in ("complete", "cancelling") and number in order.numbers:
+        claim = yield from self.claim_of(name, number)
+        if claim == "owned":
             yield [("confirm", name, number)]
-        else:
+        elif not claim:
             yield [("give_back", name, attempt, number)]
         return "settled"
+
+    def claim_of(self, name: str, number: str) -> Saga:
+        """Tell whether the organization has a number by an order, or had and whoever moves it will."""
+        (resources,) = yield [("read_resources",)]
+        # After the resources: one that goes meanwhile leaves its departure in the same step.
+        (departures,) = yield [("read_departures",)]
+        return claim_in(resources, departures, name, number)
+
+
+def claim_in(resources: Sequence[str], departures: Sequence[str], name: str, number: str) -> str:
+    place = NUMBERS.index(number)
+    if resources[place] == name:
+        return "owned"
+    return "departing" if departures[place].startswith(name) else ""
 
 
 # Everything that can happen.
@@ -717,6 +741,17 @@ WORLDS: dict[str, tuple[State, list[Call]]] = {
         COMPLETE,
         [("release", A), ("cancel", X), ("feed", A), ("settle_departures",), ("settle_number", A)],
     ),
+    "a release of what is not confirmed, its hold once more, and sweeps": (
+        COMPLETE,
+        [
+            ("release", B),
+            ("hold_again", X, B),
+            ("settle_number", B),
+            ("settle_number", B),
+            ("settle_departures",),
+            ("feed", B),
+        ],
+    ),
     "a request, a feed that withdraws, and a sweep": (
         EMPTY,
         [("place", X, BOTH, False), ("feed", A), ("settle_order", X), ("settle_number", A)],
@@ -779,6 +814,22 @@ class ConfirmsWhatIsCancelled(Sagas):
             if order.status == "cancelled":
                 yield [("confirm", name, number)]
         return (yield from super().settle_number(number))
+
+
+class ConfirmsWhatDeparts(Sagas):
+    """The sweep confirms what is on its way out, for it is moved from there as well."""
+
+    def claim_of(self, name: str, number: str) -> Saga:
+        return "owned" if (yield from super().claim_of(name, number)) else ""
+
+
+class AsksTheOrderAlone(Sagas):
+    """The sweep confirms what a complete order wanted, whether the organization has it still or not."""
+
+    def claim_of(self, name: str, number: str) -> Saga:
+        (order,) = yield [("read_order", name)]
+        is_its = order.status in ("complete", "cancelling") and number in order.numbers
+        return "owned" if is_its else ""
 
 
 class GivesBackAnyAttempt(Scripts):
@@ -899,6 +950,8 @@ class GivesBackOnlyItsOwn(Sagas):
 MISTAKES: list[tuple[type[Scripts] | type[Sagas], str]] = [
     (GivesBackBeforeFailing, "a request, its repetition, and a sweep"),
     (GivesBackWhatIsPending, "two API processes that want the same numbers, and a sweep"),
+    (ConfirmsWhatDeparts, "a release of what is not confirmed, its hold once more, and sweeps"),
+    (AsksTheOrderAlone, "a release of what is not confirmed, its hold once more, and sweeps"),
     (GivesBackAnyAttempt, "a bulk order, the worker, and sweeps"),
     (GivesBackOnlyItsOwn, "a request that comes three times"),
     (ConfirmsWhatIsCancelled, "a bulk order, the worker, a cancel, and a sweep"),

@@ -1,5 +1,6 @@
 -- Takes resources from their organization and records where their numbers have to go: the open work of somebody
--- who moves them in their area codes. Gives number, departure, number, departure.
+-- who moves them in their area codes. Gives number, departure, number, departure. One that cannot be read is an
+-- error before anything is written, so this comes before all other writes of its script.
 local function depart(keys, resources, ids, destination, now_ms, due_ms)
   if #resources == 0 then
     return {}
@@ -7,11 +8,16 @@ local function depart(keys, resources, ids, destination, now_ms, due_ms)
   local gone, left, moves, due = {}, {}, {}, {}
   for i = 1, #resources do
     local number, order = unpack(redis.call('HMGET', resources[i], 'number', 'order_id'))
-    redis.call('UNLINK', resources[i])
+    if not number or not order then
+      error('the resource ' .. ids[i] .. ' cannot be read')
+    end
     gone[i] = number
     left[2 * i - 1], left[2 * i] = now_ms, ids[i]
     moves[2 * i - 1], moves[2 * i] = number, order .. ' ' .. destination
     due[2 * i - 1], due[2 * i] = due_ms, number
+  end
+  for i = 1, #resources do
+    redis.call('UNLINK', resources[i])
   end
   redis.call('ZREM', keys.numbers, unpack(gone))
   redis.call('HDEL', keys.owned, unpack(gone))
