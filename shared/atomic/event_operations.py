@@ -1,4 +1,4 @@
-"""Events of numbers' lives: the typed wrapper of their script, which is its only caller."""
+"""Events, out and in: the typed wrappers of their scripts, which are their only callers."""
 
 from collections.abc import Sequence
 
@@ -7,6 +7,7 @@ from shared.atomic.script import Script
 from shared.number_events import Entry
 from shared.store import Store
 
+_FORGET_CONSUMER = Script("forget_consumer")
 _RELAY_EVENTS = Script("relay_events")
 
 MAX_ENTRIES_PER_CALL = 200
@@ -35,3 +36,8 @@ async def relay_events(store: Store, area_code: str, after: bytes, entries: Sequ
     if count < 0:
         raise NotRelayable(f"entry {entries[0][0].decode()} has too many fields")
     return count
+
+
+async def forget_consumer(store: Store, group: str, consumer: bytes) -> bool:
+    """Take a consumer of orders' events from its group; tell whether it had nothing in hand and is gone."""
+    return bool(await _FORGET_CONSUMER.run(store, [store_keys.ORDER_EVENTS], group, consumer))
