@@ -26,7 +26,7 @@ from worker.process import (
     end_loops,
     settings_or_exit,
 )
-from worker.relay import relay_once
+from worker.relay import Relay
 
 _EVENT_PAUSE_SECONDS = 1.0
 _JOB_TIMEOUT_SECONDS = 60
@@ -54,7 +54,7 @@ async def start(ctx: dict[str, Any]) -> None:
                 partial(fill_waiting, store, stock, _configured),
                 _configured.sweep_seconds,
             ),
-            ("relaying events", partial(relay_once, store, _configured), _EVENT_PAUSE_SECONDS),
+            ("relaying events", Relay(store, _configured).step, _EVENT_PAUSE_SECONDS),
             ("reading order events", OrderEvents(store, _configured).step, _EVENT_PAUSE_SECONDS),
         )
     ]

@@ -19,6 +19,7 @@ from redis.exceptions import ResponseError
 
 from shared import clock, store_keys
 from shared.api_keys import ORGANIZATION_NAME
+from shared.atomic.event_operations import forget_consumer
 from shared.atomic.order_operations import OrderRef
 from shared.atomic.resource_operations import NotCancellable
 from shared.number_events import Entry
@@ -85,12 +86,8 @@ class OrderEvents:
         """Drop entries that are old and done with, and consumers that are long dead."""
         cutoff = id_at(await clock.now_ms(self._store) - clock.ms_of(self._settings.event_retention_seconds))
         # In this order: what is delivered in between is later than the last that was delivered before.
-        groups, pending, consumers = await self._store.execute_many(
-            [
-                ("XINFO", "GROUPS", store_keys.ORDER_EVENTS),
-                ("XPENDING", store_keys.ORDER_EVENTS, GROUP),
-                ("XINFO", "CONSUMERS", store_keys.ORDER_EVENTS, GROUP),
-            ]
+        groups, pending = await self._store.execute_many(
+            [("XINFO", "GROUPS", store_keys.ORDER_EVENTS), ("XPENDING", store_keys.ORDER_EVENTS, GROUP)]
         )
         delivered = next(
             group[b"last-delivered-id"] for group in map(_fields, groups) if group[b"name"] == GROUP.encode()
@@ -101,18 +98,18 @@ class OrderEvents:
         await trim(
             self._store, {store_keys.ORDER_EVENTS: done_with, store_keys.REJECTED_ORDER_EVENTS: cutoff}
         )
-        await self._forget_consumers([_fields(consumer) for consumer in consumers])
+        await self._forget_consumers()
 
-    async def _forget_consumers(self, consumers: list[dict[bytes, Any]]) -> None:
-        # A living one asks twice a second. One that wakes up after an hour, this moment, and reads an entry
-        # has that in hand, whether its name is known or not.
-        dead = [
-            consumer[b"name"]
-            for consumer in consumers
-            if consumer[b"pending"] == 0 and consumer[b"idle"] >= _FORGET_CONSUMERS_AFTER_MS
-        ]
-        await self._store.execute_many(
-            [("XGROUP", "DELCONSUMER", store_keys.ORDER_EVENTS, GROUP, name) for name in dead]
+    async def _forget_consumers(self) -> None:
+        consumers = await self._store.execute("XINFO", "CONSUMERS", store_keys.ORDER_EVENTS, GROUP)
+        # A living one asks about once a second. One that was stopped for an hour may wake up this moment and
+        # read an entry: then it stays, for what a consumer has in hand would be forgotten with it.
+        await asyncio.gather(
+            *(
+                forget_consumer(self._store, GROUP, consumer[b"name"])
+                for consumer in map(_fields, consumers)
+                if consumer[b"idle"] >= _FORGET_CONSUMERS_AFTER_MS
+            )
         )
 
     async def _make_group(self) -> None:

@@ -4,27 +4,29 @@ from collections.abc import Mapping
 
 from shared.store import Store
 
-_MOST_AT_ONCE = 1_000
-"""Entries that one command drops, in whole nodes of the stream: far less than a millisecond's work."""
+_MOST_AT_ONCE = 10_000
+"""Entries that one command drops, in whole nodes of the stream: a tenth of a millisecond's work."""
+
+_MOST_TIMES = 10
+"""Commands in a row for one stream: more than is added between two trims, and some milliseconds at most."""
 
 
 async def trim(store: Store, oldest_kept: Mapping[str, bytes]) -> None:
-    """Drop the entries of streams (key → id) that are older than this id; of many, the oldest thousand.
+    """Drop the entries of streams (key → id) that are older than this id, of each at most a hundred thousand.
 
     Raises:
         StoreUnavailable: the store did not answer.
     """
-    dropped = await store.execute_many(
-        [("XTRIM", key, "MINID", "~", oldest, "LIMIT", _MOST_AT_ONCE) for key, oldest in oldest_kept.items()]
-    )
-    # What is left is less than a node, unless the limit ended it: then it is the next trim's.
-    await store.execute_many(
-        [
-            ("XTRIM", key, "MINID", "=", oldest)
-            for (key, oldest), count in zip(oldest_kept.items(), dropped, strict=True)
-            if count == 0
-        ]
-    )
+    left = dict(oldest_kept)
+    for _ in range(_MOST_TIMES):
+        dropped = await store.execute_many(
+            [("XTRIM", key, "MINID", "~", oldest, "LIMIT", _MOST_AT_ONCE) for key, oldest in left.items()]
+        )
+        # Where no whole node was too old, what is left to drop is less than a node.
+        ends = {key: left.pop(key) for key, count in zip(list(left), dropped, strict=True) if count == 0}
+        await store.execute_many([("XTRIM", key, "MINID", "=", oldest) for key, oldest in ends.items()])
+        if not left:
+            return
 
 
 def id_at(ms: int) -> bytes:

@@ -155,7 +155,10 @@ def strange_keys(code: str, includes: list[str]) -> list[str]:
 
 def key_in(command: list[str]) -> list[str]:
     # A channel is no key: it is in no slot, and may be named as an argument.
-    return [] if command[0] == "'PUBLISH'" else command[1:2]
+    if command[0] == "'PUBLISH'":
+        return []
+    has_subcommand = command[0] == "'XGROUP'"
+    return command[2:3] if has_subcommand else command[1:2]
 
 
 # Redis 7.2 may write a Lua number that is a round one as 1.7e+12. A sorted set reads that, and a reply is an

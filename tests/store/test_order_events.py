@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, cast
 
@@ -20,7 +20,7 @@ from shared.orders.placing import Answer, complete, new_resources, place_order
 from shared.orders.records import OrderStatus, Wish, fields_of, read_order
 from shared.search.area_stock import AreaStock
 from shared.settings import Settings
-from shared.store import Store, StoreUnavailable
+from shared.store import Argument, Store, StoreUnavailable
 from tests.support import Service, put_in_stock, wait_until
 from worker.order_events import MOST_DELIVERIES, OrderEvents
 
@@ -375,6 +375,28 @@ async def test_what_a_dead_worker_has_not_done_another_takes_over_after_a_while(
     assert await unacknowledged(stocked) == 0
 
 
+async def test_entries_that_wait_keep_none_behind_them_from_being_taken_over(
+    stocked: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.order_events._AT_ONCE", 2)
+    attempt = await opened(stocked)
+    order = await place(stocked, NUMBERS[3])
+    for _ in range(5):
+        await send(stocked, attempt.order)
+    await send(stocked, order)
+    events = consumer(stocked)
+    await stocked.execute("XGROUP", "CREATE", KEY, "numbers", "0")
+    await stocked.execute("XREADGROUP", "GROUP", "numbers", "dead", "STREAMS", KEY, ">")
+
+    assert [await events.step() for _ in range(3)] == [2, 2, 2]
+    assert await status_of(stocked, order) is OrderStatus.CANCELLED
+
+    # And those that wait have their turn again.
+    await fail_order(stocked, attempt, None, "insufficient_inventory", b"")
+    assert [await events.step() for _ in range(3)] == [2, 2, 1]
+    assert await unacknowledged(stocked) == 0
+
+
 async def test_workers_share_the_entries(stocked: Store) -> None:
     locals_ = range(2_000_000, 2_000_200)
     await put_in_stock(stocked, "212", locals_)
@@ -457,6 +479,39 @@ async def test_long_dead_workers_are_forgotten_unless_somebody_has_to_take_over(
 
     assert await names(0) == {living.name, busy.name}
     assert await unacknowledged(stocked) == 1
+
+
+async def test_a_worker_that_wakes_up_while_it_is_forgotten_keeps_what_it_reads(
+    stocked: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.order_events._FORGET_CONSUMERS_AFTER_MS", 0)
+    sleeper, other = (consumer(stocked) for _ in range(2))
+    attempt = await opened(stocked)
+    for worker in (sleeper, other):
+        await worker.step()
+    await send(stocked, attempt.order)
+    wakes_up = iter([sleeper.step])
+
+    class Waking(Store):
+        """Has the sleeper read the entry before anything is asked of the store after the look."""
+
+        async def execute(self, *command: Argument) -> Any:
+            reply = await stocked.execute(*command)
+            if command[:2] == ("XINFO", "CONSUMERS"):
+                assert [await wake_up() for wake_up in wakes_up] == [1]
+            return reply
+
+        async def execute_many(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+            return [await self.execute(*command) for command in commands]
+
+    monkeypatch.setattr(other, "_store", Waking("redis://nowhere", 1))
+    await other.tidy()
+    monkeypatch.setattr(other, "_store", stocked)
+    await fail_order(stocked, attempt, None, "insufficient_inventory", b"")
+    await other.step()
+
+    (rejected,) = await set_aside(stocked)
+    assert rejected[b"order"] == attempt.order.id.encode()
 
 
 def test_an_entry_written_by_any_redis_client_has_the_worker_cancel_the_order(service: Service) -> None:

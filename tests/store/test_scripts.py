@@ -10,7 +10,7 @@ import pytest
 
 from shared import store_keys
 from shared.atomic.area_operations import confirm, give_back, hold, restock, search_area, take_back
-from shared.atomic.event_operations import relay_events
+from shared.atomic.event_operations import forget_consumer, relay_events
 from shared.atomic.feed_operations import (
     FeedRun,
     Offerer,
@@ -298,6 +298,13 @@ async def do_relay_events(store: Store) -> None:
     entries = [(b"1-0", {b"from": b"held", b"to": b"assigned"}), (b"2-0", {b"from": b"assigned"})]
     assert await relay_events(store, AREA, b"", entries) == 2
     assert await store.execute("XLEN", "events:numbers") == 2
+
+
+async def do_forget_consumer(store: Store) -> None:
+    await store.execute("XGROUP", "CREATE", "events:orders", "readers", "0", "MKSTREAM")
+    await store.execute("XGROUP", "CREATECONSUMER", "events:orders", "readers", "one")
+    assert await forget_consumer(store, "readers", b"one")
+    assert await store.execute("XINFO", "CONSUMERS", "events:orders", "readers") == []
 
 
 async def do_read_fields(store: Store) -> None:
