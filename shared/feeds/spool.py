@@ -1,5 +1,6 @@
 """The spool: where a feed waits for the worker, in a directory that both sides share."""
 
+import errno
 import hashlib
 import os
 import tempfile
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 _CHUNK_BYTES = 1 << 20
+_KEPT_FREE_BYTES = 512 << 20
+"""Of the spool's disk, which may be the store's too: a store that cannot write refuses every order."""
 _PART = ".part"
 _PART_SECONDS = 86_400
 """No upload takes longer: what is left then, nobody goes on with."""
@@ -39,8 +42,16 @@ class SpoolWriter:
         self._room -= len(chunk)
         if self._room < 0:
             raise FeedTooLarge(f"the feed has more than {self._max_bytes:,} bytes")
+        self._check_disk()
         self._digest.update(chunk)
         self._target.write(chunk)
+
+    def _check_disk(self) -> None:
+        disk = os.fstatvfs(self._target.fileno())
+        if disk.f_bavail * disk.f_frsize < _KEPT_FREE_BYTES:
+            raise OSError(
+                errno.ENOSPC, f"fewer than {_KEPT_FREE_BYTES >> 20} MiB are free on the spool's disk"
+            )
 
 
 class Spool:
