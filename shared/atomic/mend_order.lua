@@ -37,8 +37,9 @@ if not redis.call('ZSCORE', orders, id) then
   redis.call('ZADD', orders, redis.call('INCR', sequence), id)
   changed = changed + 1
 end
-if not redis.call('ZSCORE', due, id) then
-  redis.call('ZADD', due, when_to_look(), id)
+local due_ms, look_ms = redis.call('ZSCORE', due, id), when_to_look()
+if not due_ms or tonumber(due_ms) > look_ms then
+  redis.call('ZADD', due, look_ms, id)
   changed = changed + 1
 end
 if status ~= 'pending' or not quantity then

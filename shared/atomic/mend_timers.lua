@@ -5,38 +5,41 @@
 --         2 {npa}:timers, sorted set, number -> when its hold or quarantine ends, ms
 --         3 {npa}:returned, sorted set, number -> when a feed may list it anew, ms
 -- ARGV    1 how long from now a hold without a timer lasts, ms
---         2 the same of a quarantine, or of a returned number
---         3... numbers, E.164
+--         2 how long a hold may last at most, ms
+--         3 how long from now a quarantine without a timer lasts, or of a number without one its return, ms
+--         4 how long these may last at most, ms
+--         5... numbers, E.164
 -- RETURNS how many times were written or struck out
--- INVARIANT  a time that a state has stays as it is
+-- INVARIANT  a time that a state has and may have stays as it is
 
 local unavailable, timers, returned = KEYS[1], KEYS[2], KEYS[3]
-local hold_ms, quarantine_ms = tonumber(ARGV[1]), tonumber(ARGV[2])
+local HOLD = { lasts_ms = tonumber(ARGV[1]), at_most_ms = tonumber(ARGV[2]) }
+local QUARANTINE = { lasts_ms = tonumber(ARGV[3]), at_most_ms = tonumber(ARGV[4]) }
 -- include clock
 -- include record
 
 local now_ms, changed = read_clock_ms(), 0
 
-local function mend(times, number, lasts_ms)
+local function mend(times, number, span)
   local due_ms = redis.call('ZSCORE', times, number)
-  if lasts_ms and not due_ms then
-    redis.call('ZADD', times, now_ms + lasts_ms, number)
+  if span and (not due_ms or tonumber(due_ms) > now_ms + span.at_most_ms) then
+    redis.call('ZADD', times, now_ms + span.lasts_ms, number)
     changed = changed + 1
-  elseif due_ms and not lasts_ms then
+  elseif due_ms and not span then
     redis.call('ZREM', times, number)
     changed = changed + 1
   end
 end
 
-local TIMER = { held = hold_ms, quarantined = quarantine_ms }
-for i = 3, #ARGV do
+local SPANS = { held = HOLD, quarantined = QUARANTINE }
+for i = 5, #ARGV do
   local number = ARGV[i]
   local text = redis.call('HGET', unavailable, number)
   local state = text and read_record(text).state
   -- What cannot be read is for a person to judge, with the times that it has.
   if state or not text then
-    mend(timers, number, TIMER[state or ''])
-    mend(returned, number, state == 'returned' and quarantine_ms or nil)
+    mend(timers, number, SPANS[state or ''])
+    mend(returned, number, state == 'returned' and QUARANTINE or nil)
   end
 end
 return changed

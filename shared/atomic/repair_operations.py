@@ -4,7 +4,8 @@ Whatever mends looks again whether there is still something to mend, so that a r
 twice.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from shared import store_keys
 from shared.atomic.order_operations import ORDER_KEPT_MS, OrderRef
@@ -17,6 +18,23 @@ _REASSIGN = Script("reassign")
 _INDEX_RESOURCE = Script("index_resource")
 _MEND_ORDER = Script("mend_order")
 _MEND_DEPARTURES = Script("mend_departures")
+_TRACE_NUMBERS = Script("trace_numbers")
+
+
+class Span(NamedTuple):
+    """How long a state lasts from now when nobody knows since when, and at most; ms."""
+
+    lasts_ms: int
+    at_most_ms: int
+
+
+class Trace(NamedTuple):
+    """What has become of the order by which an organization has a number."""
+
+    status: str
+    """`""` when the order is forgotten."""
+    is_named: bool
+    """The number is one of the order's."""
 
 
 async def unlist(store: Store, area_code: str, numbers: Iterable[str]) -> int:
@@ -27,11 +45,14 @@ async def unlist(store: Store, area_code: str, numbers: Iterable[str]) -> int:
 
 
 async def mend_timers(
-    store: Store, area_code: str, hold_ms: int, quarantine_ms: int, numbers: Iterable[str]
+    store: Store, area_code: str, hold: Span, quarantine: Span, numbers: Iterable[str]
 ) -> int:
-    """Write the times that held, quarantined and returned numbers lack, strike out those of others."""
+    """Write the times that held, quarantined and returned numbers lack, strike out those of others.
+
+    A time that is later than can be counts as none.
+    """
     keys = [store_keys.unavailable(area_code), store_keys.timers(area_code), store_keys.returned(area_code)]
-    changed: int = await _MEND_TIMERS.run(store, keys, hold_ms, quarantine_ms, *numbers)
+    changed: int = await _MEND_TIMERS.run(store, keys, *hold, *quarantine, *numbers)
     return changed
 
 
@@ -76,3 +97,15 @@ async def mend_departures(store: Store, organization: str, numbers: Iterable[str
     keys = [store_keys.departures(organization), store_keys.due(organization)]
     changed: int = await _MEND_DEPARTURES.run(store, keys, *numbers)
     return changed
+
+
+async def trace_numbers(store: Store, organization: str, claims: Sequence[tuple[str, str]]) -> list[Trace]:
+    """Look up the orders of an organization's numbers: of each claim, (number, order)."""
+    if not claims:
+        return []
+    keys = [OrderRef(organization, order).key for _, order in claims]
+    flat = await _TRACE_NUMBERS.run(store, keys, *(number for number, _ in claims))
+    return [
+        Trace(status.decode(errors="replace"), bool(is_named))
+        for status, is_named in zip(flat[::2], flat[1::2], strict=True)
+    ]

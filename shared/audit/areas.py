@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 from shared import store_keys
 from shared.atomic.area_operations import NumberState, Unavailable, parse_record
 from shared.atomic.order_operations import OrderRef
-from shared.audit.look import Look, Progress, absent
+from shared.audit.look import HOLD_AT_MOST_MS, QUARANTINE_AT_MOST_MS, Look, Progress, absent
 from shared.audit.violations import Kind, Violation, when
 from shared.chunks import walk_hash, walk_sorted_set
 from shared.number_states import StateCounter, StateCounts
@@ -31,14 +31,17 @@ KINDS = frozenset(
         Kind.STRAY_RETURN,
         Kind.STRAY_OFFER,
         Kind.ASSIGNED_WITHOUT_RESOURCE,
+        Kind.LATE_TIMER,
         Kind.HALF_ORDER,
     }
 )
 
 _NUMBER = re.compile(r"\+1[0-9]{10}")
 _LOCAL_DIGITS = 7
-_TIMED = (NumberState.HELD, NumberState.QUARANTINED)
-_COMMITTED = (OrderStatus.COMPLETE, OrderStatus.CANCELLING, OrderStatus.CANCELLED)
+_TIMED = {NumberState.HELD: HOLD_AT_MOST_MS, NumberState.QUARANTINED: QUARANTINE_AT_MOST_MS}
+"""States that end, and how long they last at most."""
+_COMMITTED = (OrderStatus.COMPLETE, OrderStatus.CANCELLING)
+"""Of an order that is cancelled all numbers have been moved: what it holds is due to be given back."""
 
 
 class _Known(NamedTuple):
@@ -198,6 +201,8 @@ def _inspect_times(
         yield wrong(Kind.STRAY_TIMER, f"a timer, and it is {named}", repairable=True)
     if state in _TIMED and timer_ms is None:
         yield wrong(Kind.MISSING_TIMER, f"{state} without a timer", repairable=True)
+    if state in _TIMED and timer_ms is not None and timer_ms > look.at_ms + _TIMED[state]:
+        yield wrong(Kind.LATE_TIMER, f"{state} until {when(timer_ms)}", repairable=True)
     if state is NumberState.QUARANTINED and timer_ms is not None and look.is_overdue(timer_ms):
         yield wrong(Kind.OVERDUE_QUARANTINE, f"its quarantine was over at {when(timer_ms)}", repairable=True)
     if state is NumberState.RETURNED and listable_ms is None:
@@ -224,7 +229,10 @@ async def _examine_claims(
             [
                 ("HMGET", store_keys.owned(organization), *numbers),
                 ("HMGET", store_keys.departures(organization), *numbers),
-                *(("HMGET", OrderRef(organization, order).key, "status", "deadline_ms") for order in held),
+                *(
+                    ("HMGET", OrderRef(organization, order).key, "status", "deadline_ms", "numbers")
+                    for order in held
+                ),
             ]
         )
         stands = dict(zip(held, orders, strict=True))
@@ -263,6 +271,7 @@ def _judge_claim(
     is_in_hand = status == OrderStatus.PENDING and deadline_ms > look.at_ms
     if known.timer_ms is not None and look.is_overdue(known.timer_ms) and not is_in_hand:
         return Kind.OVERDUE_HOLD, f"its hold was over at {when(known.timer_ms)}"
-    if status in _COMMITTED and has_lost_it:
-        return Kind.HALF_ORDER, f"held for an order that is {status} without it"
+    numbers = (order[2] or b"").decode().split() if order else ()
+    if status in _COMMITTED and known.number in numbers and has_lost_it:
+        return Kind.HALF_ORDER, f"held for an order that is {status}, and its organization does not have it"
     return None

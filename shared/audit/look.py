@@ -1,14 +1,19 @@
 """One look at the store: when it began, and how long work may be overdue."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from shared import clock
-from shared.settings import Settings
+from shared.settings import Pace, Period, Settings
 from shared.store import Store
 
 Progress = Callable[[str, int], None]
 """Is told what is being looked at, and how much of it has been."""
+
+
+HOLD_AT_MOST_MS = clock.ms_of(get_args(Pace)[1].le)
+QUARANTINE_AT_MOST_MS = clock.ms_of(get_args(Period)[1].le)
+"""The longest that can be set: what was set when a hold or a quarantine began is written nowhere."""
 
 
 def no_progress(_what: str, _count: int) -> None:

@@ -9,6 +9,7 @@ from shared.atomic.resource_operations import read_fields
 from shared.audit.look import Look, Progress, absent
 from shared.audit.violations import Kind, Violation, when
 from shared.chunks import walk_hash, walk_sorted_set
+from shared.orders.departures import parse_departure
 from shared.orders.records import OrderStatus, order_of
 
 ORDER_KINDS = frozenset(
@@ -17,6 +18,7 @@ ORDER_KINDS = frozenset(
         Kind.MALFORMED_ORDER,
         Kind.ORDER_NOT_LISTED,
         Kind.ORDER_WITHOUT_DUE,
+        Kind.LATE_DUE,
         Kind.OVERDUE_ORDER,
         Kind.MISSING_WAITING,
         Kind.STRAY_WAITING,
@@ -27,18 +29,17 @@ DEPARTURE_KINDS = frozenset(
 )
 
 _STATUSES = frozenset(OrderStatus)
-_DEPARTURE_PARTS = 4
 _FIELDS = (
     "status",
     "quantity",
     "deadline_ms",
     "created_ms",
+    "wait_ms",
     "updated_ms",
     "attempt",
     "numbers",
     "number_type",
     "pattern",
-    "wait_ms",
 )
 
 
@@ -114,15 +115,35 @@ def _inspect(
         return
     if listed is None:
         yield Kind.ORDER_NOT_LISTED, "not in the list of the organization's orders", True
-    if due_ms is None:
-        yield Kind.ORDER_WITHOUT_DUE, f"{status}, and nobody will look at it again", True
-    elif look.is_overdue(int(due_ms)):
-        yield Kind.OVERDUE_ORDER, f"{status}, and should have been looked at by {when(int(due_ms))}", True
+    yield from _inspect_due(look, fields, due_ms)
     is_open_bulk = status == OrderStatus.PENDING and quantity is not None
     if waits_since is not None and not is_open_bulk:
         yield Kind.STRAY_WAITING, f"among the orders that wait, and it is {status}", True
     if is_open_bulk and deadline_ms == "0" and waits_since is None:
         yield Kind.MISSING_WAITING, "in nobody's hand, and not among the orders that wait", True
+
+
+def _inspect_due(
+    look: Look, fields: list[str | None], due_ms: float | None
+) -> Iterator[tuple[Kind, str, bool]]:
+    status = fields[0]
+    if due_ms is None:
+        yield Kind.ORDER_WITHOUT_DUE, f"{status}, and nobody will look at it again", True
+    elif look.is_overdue(int(due_ms)):
+        yield Kind.OVERDUE_ORDER, f"{status}, and should have been looked at by {when(int(due_ms))}", True
+    elif int(due_ms) > max(look.at_ms, _time_to_look(fields, int(due_ms))):
+        yield Kind.LATE_DUE, f"{status}, and will not be looked at before {when(int(due_ms))}", True
+
+
+def _time_to_look(fields: list[str | None], due_ms: int) -> int:
+    """Give when somebody has to look at an order, Unix ms: at once at one that is being cancelled.
+
+    One that has ended is only to be forgotten: when is as good as it is.
+    """
+    status, _, deadline_ms, created_ms, wait_ms, *_ = fields
+    if status == OrderStatus.PENDING:
+        return int(deadline_ms or 0) or int(created_ms or 0) + int(wait_ms or 0)
+    return 0 if status == OrderStatus.CANCELLING else due_ms
 
 
 def _can_be_read(fields: list[str | None]) -> bool:
@@ -149,17 +170,16 @@ async def examine_departures(look: Look, organization: str, numbers: Sequence[st
     )
     violations: list[Violation] = []
     for number, departure, due_ms in zip(numbers, departures, due, strict=True):
-        parts = departure.decode(errors="replace").split(" ") if departure else []
-        found = _inspect_departure(look, parts, None if due_ms is None else int(due_ms))
+        text = departure.decode(errors="replace") if departure is not None else None
+        found = _inspect_departure(look, text, None if due_ms is None else int(due_ms))
         if found:
             kind, detail, repairable = found
-            order = parts[0] if len(parts) == _DEPARTURE_PARTS else None
             violations.append(
                 Violation(
                     kind=kind,
                     number=number,
                     organization=organization,
-                    order=order,
+                    order=text.split(" ")[0] if text and kind is not Kind.MALFORMED_DEPARTURE else None,
                     detail=detail,
                     repairable=repairable,
                 )
@@ -167,14 +187,16 @@ async def examine_departures(look: Look, organization: str, numbers: Sequence[st
     return violations
 
 
-def _inspect_departure(look: Look, parts: list[str], due_ms: int | None) -> tuple[Kind, str, bool] | None:
-    if parts and (len(parts) != _DEPARTURE_PARTS or not parts[2].isdecimal()):
-        return Kind.MALFORMED_DEPARTURE, f"its departure is {' '.join(parts)!r:.200}", False
-    if parts and due_ms is None:
-        return Kind.DEPARTURE_WITHOUT_DUE, f"has to become {parts[1]}, and nobody will do it", True
-    if parts and due_ms is not None and look.is_overdue(due_ms):
-        detail = f"should have become {parts[1]} by {when(due_ms)}"
-        return Kind.OVERDUE_DEPARTURE, detail, True
-    if not parts and due_ms is not None:
-        return Kind.STRAY_DUE, "due to be moved, and nobody knows where to", True
+def _inspect_departure(look: Look, text: str | None, due_ms: int | None) -> tuple[Kind, str, bool] | None:
+    if text is None:
+        detail = "due to be moved, and nobody knows where to"
+        return None if due_ms is None else (Kind.STRAY_DUE, detail, True)
+    try:
+        target = parse_departure(text).destination.target
+    except ValueError:
+        return Kind.MALFORMED_DEPARTURE, f"its departure is {text!r:.200}", False
+    if due_ms is None:
+        return Kind.DEPARTURE_WITHOUT_DUE, f"has to become {target}, and nobody will do it", True
+    if look.is_overdue(due_ms):
+        return Kind.OVERDUE_DEPARTURE, f"should have become {target} by {when(due_ms)}", True
     return None

@@ -7,16 +7,28 @@ from typing import NamedTuple
 
 from shared import store_keys
 from shared.atomic.area_operations import NumberState, Unavailable, parse_record
+from shared.atomic.order_operations import OrderRef
+from shared.atomic.repair_operations import Trace, trace_numbers
 from shared.atomic.resource_operations import read_fields
 from shared.audit.look import Look, Progress, absent
 from shared.audit.violations import Kind, Violation
 from shared.chunks import walk_hash, walk_sorted_set
+from shared.orders.records import OrderStatus
 from shared.store import Store
 
-NUMBER_KINDS = frozenset({Kind.RESOURCE_WITHOUT_ASSIGNMENT, Kind.OWNED_TWICE, Kind.INDEX_WITHOUT_RESOURCE})
+NUMBER_KINDS = frozenset(
+    {
+        Kind.RESOURCE_WITHOUT_ASSIGNMENT,
+        Kind.OWNED_TWICE,
+        Kind.INDEX_WITHOUT_RESOURCE,
+        Kind.UNEARNED_RESOURCE,
+        Kind.ORDER_LACKS_NUMBER,
+    }
+)
 RESOURCE_KINDS = frozenset({Kind.RESOURCE_NOT_INDEXED})
 
 _NUMBER = re.compile(r"\+1[0-9]{10}")
+_STATUSES = frozenset(OrderStatus)
 
 
 class _Place(NamedTuple):
@@ -60,14 +72,21 @@ async def examine_owned(look: Look, organization: str, numbers: Sequence[str]) -
     # After the resources: what is being released is gone from its area code later than from here.
     places = await _read_places(store, numbers)
     violations: list[Violation] = []
+    founded: list[tuple[str, str]] = []
     for number, id_, place_in_list, resource in zip(numbers, ids, listed, resources, strict=True):
         if id_ is None and place_in_list is None:
             continue
         place = places.get(number, _NOWHERE)
         if id_ is None or resource.number != number:
             violations.append(_unfounded(organization, number, id_, place))
-        elif (found := await _misplaced(store, organization, number, resource.order, place)) is not None:
+            continue
+        founded.append((number, resource.order))
+        if (found := await _misplaced(store, organization, number, resource.order, place)) is not None:
             violations.append(found)
+    # After the resources: an order is complete before there are any, and cancelled when there are none.
+    traces = await trace_numbers(store, organization, founded)
+    for (number, order), trace in zip(founded, traces, strict=True):
+        violations += _unearned(OrderRef(organization, order), number, trace)
     return violations
 
 
@@ -153,7 +172,12 @@ async def _read_places(store: Store, numbers: Sequence[str]) -> dict[str, _Place
 
 def _unfounded(organization: str, number: str, id_: bytes | None, place: _Place) -> Violation:
     record = place.record
-    is_in_use = record is not None and record.organization == organization and id_ is not None
+    is_in_use = (
+        record is not None
+        and record.organization == organization
+        and record.state in (NumberState.ASSIGNED, NumberState.HELD)
+        and id_ is not None
+    )
     return Violation(
         kind=Kind.INDEX_WITHOUT_RESOURCE,
         number=number,
@@ -165,6 +189,26 @@ def _unfounded(organization: str, number: str, id_: bytes | None, place: _Place)
         # To strike it out would take the number from somebody who may well use it.
         repairable=not is_in_use,
     )
+
+
+def _unearned(order: OrderRef, number: str, trace: Trace) -> list[Violation]:
+    """Judge the order by which an organization has a number; one that is forgotten was right in its time."""
+    if trace.status not in _STATUSES or (trace.status == OrderStatus.COMPLETE and trace.is_named):
+        return []
+    kind, detail = Kind.UNEARNED_RESOURCE, f"the organization has it by an order that is {trace.status}"
+    if trace.status == OrderStatus.COMPLETE:
+        kind, detail = Kind.ORDER_LACKS_NUMBER, "the organization has it by an order that does not name it"
+    return [
+        Violation(
+            kind=kind,
+            number=number,
+            organization=order.organization,
+            order=order.id,
+            detail=detail,
+            # The organization may well use it.
+            repairable=False,
+        )
+    ]
 
 
 async def _misplaced(

@@ -9,6 +9,7 @@ from shared import store_keys
 from shared.atomic.area_operations import Destination, NumberState, take_back
 from shared.atomic.order_operations import OrderRef
 from shared.atomic.repair_operations import (
+    Span,
     index_resource,
     mend_departures,
     mend_order,
@@ -16,6 +17,7 @@ from shared.atomic.repair_operations import (
     reassign,
     unlist,
 )
+from shared.audit.look import HOLD_AT_MOST_MS, QUARANTINE_AT_MOST_MS
 from shared.audit.run import look_again
 from shared.audit.violations import Kind, Violation
 from shared.clock import ms_of
@@ -98,8 +100,13 @@ async def _mend_order(where: _Where) -> bool:
 
 
 async def _do_order(where: _Where) -> bool:
+    look = [
+        ("HGETALL", where.order.key),
+        ("ZSCORE", store_keys.due(where.organization), where.order.id),
+    ]
+    before = await where.store.execute_many(look)
     await settle_order(where.store, where.order, where.settings)
-    return True
+    return before != await where.store.execute_many(look)
 
 
 async def _mend_departure(where: _Where) -> bool:
@@ -113,13 +120,17 @@ async def _do_departure(where: _Where) -> bool:
 
 
 async def _mend_timer(where: _Where) -> bool:
-    hold_ms, quarantine_ms = ms_of(where.settings.hold_seconds), ms_of(where.settings.quarantine_seconds)
-    return bool(await mend_timers(where.store, where.area_code, hold_ms, quarantine_ms, [where.number]))
+    hold = Span(ms_of(where.settings.hold_seconds), HOLD_AT_MOST_MS)
+    quarantine = Span(ms_of(where.settings.quarantine_seconds), QUARANTINE_AT_MOST_MS)
+    return bool(await mend_timers(where.store, where.area_code, hold, quarantine, [where.number]))
 
 
 async def _do_number(where: _Where) -> bool:
+    # What holds it is perhaps an order that has to be decided before.
+    look = ("HGET", store_keys.unavailable(where.area_code), where.number)
+    before = await where.store.execute(*look)
     await settle_numbers(where.store, where.area_code, [where.number])
-    return True
+    return bool(before != await where.store.execute(*look))
 
 
 async def _unlist(where: _Where) -> bool:
@@ -159,6 +170,7 @@ _ACTIONS: dict[Kind, tuple[Callable[[_Where], Awaitable[bool]], str]] = {
     Kind.ORDER_WITHOUT_RECORD: (_mend_order, "struck from the organization's orders"),
     Kind.ORDER_NOT_LISTED: (_mend_order, "listed among the organization's orders"),
     Kind.ORDER_WITHOUT_DUE: (_mend_order, "will be looked at when it is due"),
+    Kind.LATE_DUE: (_mend_order, "will be looked at when it is due"),
     Kind.MISSING_WAITING: (_mend_order, "listed among the orders that wait"),
     Kind.STRAY_WAITING: (_mend_order, "struck from the orders that wait"),
     Kind.OVERDUE_ORDER: (_do_order, _SWEPT),
@@ -166,6 +178,7 @@ _ACTIONS: dict[Kind, tuple[Callable[[_Where], Awaitable[bool]], str]] = {
     Kind.STRAY_DUE: (_mend_departure, "struck from the organization's open work"),
     Kind.OVERDUE_DEPARTURE: (_do_departure, "moved"),
     Kind.MISSING_TIMER: (_mend_timer, "given a timer"),
+    Kind.LATE_TIMER: (_mend_timer, "given another timer"),
     Kind.STRAY_TIMER: (_mend_timer, "its timer was struck out"),
     Kind.MISSING_RETURN: (_mend_timer, "given a time from which a feed may list it anew"),
     Kind.STRAY_RETURN: (_mend_timer, "the time was struck out"),

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 import msgspec
 from msgspec import Struct
 
-from shared.audit import areas, orders, organizations, registers
+from shared.audit import areas, order_events, orders, organizations, registers
 from shared.audit.look import Look, Progress, begin_look, no_progress
 from shared.audit.violations import Kind, Violation
 from shared.chunks import chunks
@@ -34,6 +34,7 @@ _TARGETS: tuple[tuple[frozenset[Kind], Examine, str, str], ...] = (
     (organizations.RESOURCE_KINDS, organizations.examine_resources, "organization", "resource"),
     (orders.ORDER_KINDS, orders.examine_orders, "organization", "order"),
     (orders.DEPARTURE_KINDS, orders.examine_departures, "organization", "number"),
+    (order_events.KINDS, order_events.examine_order_events, "", "detail"),
 )
 """Who looks again at which kinds: the fields that say where, and at what."""
 
@@ -131,6 +132,7 @@ async def _look_at_all(
         resources += owned
         violations += found
         violations += await orders.walk_orders(look, organization, statuses, progress)
+    violations += await order_events.examine_order_events(look)
     total = msgspec.structs.asdict(total_of(area_codes.values()))
     counts = Counts(**total, resources=resources, orders=dict(statuses))
     return counts, area_codes, _put_together(violations)

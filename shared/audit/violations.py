@@ -39,13 +39,19 @@ class Kind(StrEnum):
     """A further carrier's offer of a number that is not known."""
     ASSIGNED_WITHOUT_RESOURCE = "assigned_without_resource"
     """Assigned to an organization that does not have it, and has not lost it this moment."""
+    LATE_TIMER = "late_timer"
+    """Held or quarantined for longer than can be set."""
     HALF_ORDER = "half_order"
-    """Held for an order that was completed without it."""
+    """Held for an order that was completed with it, by an organization that does not have it."""
 
     RESOURCE_WITHOUT_ASSIGNMENT = "resource_without_assignment"
     """An organization has it, and its area code says otherwise."""
     OWNED_TWICE = "owned_twice"
     """Two organizations have one number."""
+    UNEARNED_RESOURCE = "unearned_resource"
+    """An organization has it by an order that brought nothing, or was cancelled."""
+    ORDER_LACKS_NUMBER = "order_lacks_number"
+    """An organization has it by an order that does not name it, and so would not give it back."""
     INDEX_WITHOUT_RESOURCE = "index_without_resource"
     """Listed among an organization's numbers, without the resource."""
     RESOURCE_NOT_INDEXED = "resource_not_indexed"
@@ -57,6 +63,8 @@ class Kind(StrEnum):
     ORDER_NOT_LISTED = "order_not_listed"
     ORDER_WITHOUT_DUE = "order_without_due"
     """An order that nobody will ever look at again."""
+    LATE_DUE = "late_due"
+    """Open work on an order that nobody will look at when it is time."""
     OVERDUE_ORDER = "overdue_order"
     """Work on an order that nobody does."""
     MISSING_WAITING = "missing_waiting"
@@ -71,6 +79,9 @@ class Kind(StrEnum):
     """A number that is due to be moved, and nobody knows where to."""
     OVERDUE_DEPARTURE = "overdue_departure"
     """A number that has to be moved, and nobody does it."""
+
+    UNREAD_ORDER_EVENT = "unread_order_event"
+    """Another service has said what becomes of an order, and no worker reads it."""
 
 
 class Violation(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -90,4 +101,8 @@ class Violation(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def when(ms: int) -> str:
     """Give a time, Unix ms, as people read it."""
-    return time_text(time_of(ms))
+    try:
+        return time_text(time_of(ms))
+    except (ValueError, OverflowError):
+        # Beyond all calendars, which is what an audit may find.
+        return f"{ms} ms"

@@ -8,10 +8,11 @@ from random import Random
 
 import pytest
 
-from shared import store_keys
+from shared import clock, store_keys
 from shared.api_keys import Scope, Wanted, create_api_key
 from shared.atomic.area_operations import NumberState, Unavailable, hold
-from shared.atomic.order_operations import Attempt, OrderRef, Routing, open_order
+from shared.atomic.order_operations import Attempt, OrderRef, Routing, open_order, pick_numbers
+from shared.atomic.repair_operations import Span, index_resource, mend_timers, reassign
 from shared.audit.repair import repair
 from shared.audit.run import Report, audit
 from shared.audit.violations import Kind
@@ -21,23 +22,27 @@ from shared.number_states import StateCounts
 from shared.orders.bulk import BulkRequest, place_bulk_order
 from shared.orders.departures import cancel, finish_cancel, release
 from shared.orders.placing import place_order
-from shared.orders.records import Wish, find_owned
+from shared.orders.records import Wish, fields_of, find_owned
 from shared.orders.sweep import sweep
 from shared.search.area_stock import AreaStock
 from shared.settings import Settings
 from shared.stock_score import KEPT, SMS, attributes, score
-from shared.store import Store, StoreUnavailable
+from shared.store import Argument, Store, StoreUnavailable
 from tests.store.ordering import events_of, offer, place_of, state_of
 from tests.support import put_in_stock
+from worker.order_events import OrderEvents
 
 AREA = "415"
 MINE, ALSO_MINE, FREE, HELD = "+14155550100", "+14155550101", "+14155550102", "+14155550103"
 RELEASED, RETURNED, CANCELLED = "+14155550104", "+14155550105", "+14155550106"
 UNKNOWN, FOREIGN = "+14155550107", "+12125550100"
 ACME, OTHER = "acme", "other"
+DAY_MS = 86_400_000
 LONG = Settings(hold_seconds=60, sweep_seconds=60)
 SHORT = Settings(hold_seconds=0.05, sweep_seconds=0.05)
 """What the audits of these tests wait for; nothing in the store runs out in that time."""
+FAR = 2**45
+"""Long after the end of all that can be set, Unix ms."""
 
 
 @dataclass
@@ -167,9 +172,93 @@ async def break_assigned_without_resource(world: World) -> None:
     await world.do("HSET", store_keys.unavailable(AREA), UNKNOWN, record("assigned", OTHER))
 
 
+async def lose_resource(world: World) -> None:
+    """Take ALSO_MINE from its organization, which leaves no trace."""
+    resource = await resource_of(world.store, ACME, ALSO_MINE)
+    await world.do("DEL", store_keys.resource(ACME, resource))
+    await world.do("HDEL", store_keys.owned(ACME), ALSO_MINE)
+    await world.do("ZREM", store_keys.numbers(ACME), ALSO_MINE)
+
+
+async def in_an_hour(world: World) -> int:
+    return await clock.now_ms(world.store) + 3_600_000
+
+
 async def break_half_order(world: World) -> None:
-    await world.do("HSET", store_keys.unavailable(AREA), UNKNOWN, record("held", order=world.order))
-    await world.do("ZADD", store_keys.timers(AREA), 2**42, UNKNOWN)
+    await lose_resource(world)
+    await world.do("HSET", store_keys.unavailable(AREA), ALSO_MINE, record("held", order=world.order))
+    await world.do("ZADD", store_keys.timers(AREA), await in_an_hour(world), ALSO_MINE)
+
+
+async def break_late_timer_of_a_hold(world: World) -> None:
+    await world.do("ZADD", store_keys.timers(AREA), await clock.now_ms(world.store) + 2 * DAY_MS, HELD)
+
+
+async def break_late_timer_of_a_quarantine(world: World) -> None:
+    await world.do("ZADD", store_keys.timers(AREA), FAR, RELEASED)
+
+
+async def break_late_timer_beyond_all_calendars(world: World) -> None:
+    await world.do("ZADD", store_keys.timers(AREA), 2**60, RELEASED)
+
+
+async def break_unearned_resource_by_an_order_that_failed(world: World) -> None:
+    await end_alone(world, "failed")
+
+
+async def break_unearned_resource_by_an_order_that_is_cancelled(world: World) -> None:
+    await end_alone(world, "cancelled")
+
+
+async def break_unearned_resource_by_an_order_that_is_being_cancelled(world: World) -> None:
+    await end_alone(world, "cancelling")
+    await world.do("ZADD", store_keys.due(ACME), await clock.now_ms(world.store) - 10, world.order)
+
+
+async def end_alone(world: World, status: str) -> None:
+    """Give an order an end that its organization's number knows nothing of."""
+    ids = [await resource_of(world.store, ACME, ALSO_MINE)]
+    await release(world.store, ACME, ids, LONG, None)
+    await world.do("HSET", OrderRef(ACME, world.order).key, "status", status)
+
+
+async def break_order_lacks_number(world: World) -> None:
+    await world.do("HSET", OrderRef(ACME, world.order).key, "numbers", f"{ALSO_MINE} {MINE}0")
+
+
+async def break_late_due_of_a_pending_order(world: World) -> None:
+    await world.do("ZADD", store_keys.due(ACME), FAR, world.pending)
+
+
+async def break_late_due_of_an_order_that_waits(world: World) -> None:
+    await world.do("ZADD", store_keys.due(ACME), FAR, world.waiting)
+
+
+async def break_late_due_of_an_order_that_is_being_cancelled(world: World) -> None:
+    order = await begin_cancel(world)
+    await world.do("ZADD", store_keys.due(ACME), FAR, order.id)
+
+
+async def begin_cancel(world: World) -> OrderRef:
+    """Begin to cancel an order whose one number was released before."""
+    await offer(world.store, UNKNOWN)
+    order = await buy(world.store, ACME, UNKNOWN)
+    await release(world.store, ACME, [await resource_of(world.store, ACME, UNKNOWN)], LONG, None)
+    await cancel(world.store, order, LONG, None)
+    return order
+
+
+async def break_unread_order_event(world: World) -> None:
+    await world.do("XADD", store_keys.ORDER_EVENTS, "1-0", "type", "order.cancelled")
+
+
+async def break_unread_order_event_that_another_service_has_read(world: World) -> None:
+    await break_unread_order_event(world)
+    await world.do("XGROUP", "CREATE", store_keys.ORDER_EVENTS, "another-service", "$")
+
+
+async def break_index_without_resource_of_a_number_in_quarantine(world: World) -> None:
+    await world.do("HSET", store_keys.owned(ACME), RELEASED, "a-resource")
 
 
 async def break_resource_without_assignment_as_the_number_is_available(world: World) -> None:
@@ -183,7 +272,7 @@ async def break_resource_without_assignment_as_the_number_is_unknown(world: Worl
 
 async def break_resource_without_assignment_as_the_number_is_quarantined(world: World) -> None:
     await world.do("HSET", store_keys.unavailable(AREA), MINE, record("quarantined"))
-    await world.do("ZADD", store_keys.timers(AREA), 2**42, MINE)
+    await world.do("ZADD", store_keys.timers(AREA), await in_an_hour(world), MINE)
 
 
 async def break_resource_without_assignment_as_its_carrier_has_it(world: World) -> None:
@@ -257,8 +346,8 @@ async def break_order_without_due_that_is_complete(world: World) -> None:
 
 
 async def break_order_without_due_that_is_being_cancelled(world: World) -> None:
-    await world.do("HSET", OrderRef(ACME, world.order).key, "status", "cancelling")
-    await world.do("ZREM", store_keys.due(ACME), world.order)
+    order = await begin_cancel(world)
+    await world.do("ZREM", store_keys.due(ACME), order.id)
 
 
 async def break_overdue_order(world: World) -> None:
@@ -277,6 +366,11 @@ async def break_stray_waiting(world: World) -> None:
 
 async def break_malformed_departure(world: World) -> None:
     await world.do("HSET", store_keys.departures(ACME), UNKNOWN, "somewhere")
+    await world.do("ZADD", store_keys.due(ACME), 2**42, UNKNOWN)
+
+
+async def break_malformed_departure_to_nowhere(world: World) -> None:
+    await world.do("HSET", store_keys.departures(ACME), UNKNOWN, "an-order somewhere 0 release")
     await world.do("ZADD", store_keys.due(ACME), 2**42, UNKNOWN)
 
 
@@ -307,6 +401,13 @@ FOR_A_PERSON = {
     "malformed_order",
     "malformed_order_without_a_time",
     "malformed_departure",
+    "malformed_departure_to_nowhere",
+    "unearned_resource_by_an_order_that_failed",
+    "unearned_resource_by_an_order_that_is_cancelled",
+    "unearned_resource_by_an_order_that_is_being_cancelled",
+    "order_lacks_number",
+    "unread_order_event",
+    "unread_order_event_that_another_service_has_read",
 }
 
 
@@ -389,7 +490,7 @@ async def test_a_repair_leaves_to_a_person_what_it_cannot_judge(world: World, na
     [
         ("two_states", MINE, ("available", "assigned")),
         ("assigned_without_resource", UNKNOWN, ("assigned", "quarantined")),
-        ("half_order", UNKNOWN, ("held", "quarantined")),
+        ("half_order", ALSO_MINE, ("held", "quarantined")),
         ("resource_without_assignment_as_the_number_is_available", MINE, ("available", "assigned")),
         ("resource_without_assignment_as_the_number_is_unknown", MINE, ("unknown", "assigned")),
         ("resource_without_assignment_as_the_number_is_quarantined", MINE, ("quarantined", "assigned")),
@@ -450,6 +551,144 @@ async def test_a_hold_that_is_over_is_none_while_a_later_attempt_has_its_order_i
     assert (await world.audit()).clean
 
 
+async def test_what_a_cancelled_bulk_order_has_picked_is_given_back_and_not_kept_from_others(
+    store: Store,
+) -> None:
+    await create_api_key(store, ACME, Wanted((Scope.NUMBERS_READ,)), new_secret())
+    await offer(store, FREE)
+    order = OrderRef(ACME, new_id())
+    fields = fields_of((), Routing(), Wish(1, area_code=AREA), 60_000)
+    opened = await open_order(store, order, 60_000, None, fields)
+    assert isinstance(opened, Attempt)
+    attempt = await pick_numbers(store, opened, 60_000, [FREE])
+    assert attempt is not None
+    # The process dies here, and the customer cancels.
+    await hold(store, AREA, order.id, 1, ACME, attempt.deadline_ms, [FREE])
+    await cancel(store, order, LONG, None)
+    assert (await audit(store, SHORT)).clean
+    await store.execute("ZADD", store_keys.timers(AREA), 1, FREE)
+    [violation] = (report := await audit(store, SHORT)).violations
+    assert violation.kind is Kind.OVERDUE_HOLD
+    assert len(await repair(store, SHORT, report.violations)) == 1
+    assert await place_of(store, FREE) == attributes(1, SMS)
+
+
+async def test_a_hold_of_a_complete_order_that_never_wanted_the_number_is_given_back(world: World) -> None:
+    await world.do("HSET", store_keys.unavailable(AREA), UNKNOWN, record("held", order=world.order))
+    await world.do("ZADD", store_keys.timers(AREA), await in_an_hour(world), UNKNOWN)
+    assert (await world.audit()).clean
+    await world.do("ZADD", store_keys.timers(AREA), 1, UNKNOWN)
+    report = await world.audit()
+    assert [violation.kind for violation in report.violations] == [Kind.OVERDUE_HOLD]
+    assert len(await repair(world.store, SHORT, report.violations)) == 1
+    assert await state_of(world.store, UNKNOWN) == "available"
+
+
+async def test_an_order_that_was_forgotten_says_nothing_against_what_it_brought(world: World) -> None:
+    await world.do("DEL", OrderRef(ACME, world.order).key)
+    await world.do("ZREM", store_keys.orders(ACME), world.order)
+    await world.do("ZREM", store_keys.due(ACME), world.order)
+    assert (await world.audit()).clean
+
+
+async def test_an_entry_of_order_events_is_no_violation_once_a_worker_has_read_it(world: World) -> None:
+    await break_unread_order_event(world)
+    await OrderEvents(world.store, SHORT).step()
+    assert (await audit(world.store, LONG)).suspects == 0
+    await world.do("XADD", store_keys.ORDER_EVENTS, "*", "type", "order.cancelled")
+    # It has come this moment.
+    assert (await audit(world.store, LONG)).suspects == 0
+
+
+async def test_a_repair_says_nothing_of_a_hold_that_it_could_not_settle(world: World) -> None:
+    order = OrderRef(ACME, world.pending)
+    await world.do("HSET", order.key, "deadline_ms", 1)
+    await world.do("ZADD", store_keys.due(ACME), FAR, order.id)
+    await world.do("ZADD", store_keys.timers(AREA), 1, HELD)
+    report = await world.audit()
+    assert [violation.kind for violation in report.violations] == [Kind.OVERDUE_HOLD, Kind.LATE_DUE]
+    repairs = await repair(world.store, SHORT, report.violations)
+    # Its order has to be decided first, and that it is now due is what the repair has done.
+    assert [done.violation.kind for done in repairs] == [Kind.LATE_DUE]
+    await sweep(world.store, SHORT)
+    assert (await world.audit()).clean
+    assert await state_of(world.store, HELD) == "available"
+
+
+async def test_a_repair_says_nothing_of_an_order_that_it_could_not_settle(world: World) -> None:
+    await world.do("ZADD", store_keys.due(ACME), 1, world.pending)
+    report = await world.audit()
+    assert [violation.kind for violation in report.violations] == [Kind.OVERDUE_ORDER]
+    # Somebody has it in hand.
+    assert await repair(world.store, SHORT, report.violations) == []
+
+
+@pytest.mark.parametrize("state", ["held", "assigned", "returned"])
+async def test_a_repair_assigns_nothing_that_somebody_has_or_that_went_back_to_its_carrier(
+    world: World, state: str
+) -> None:
+    number = {"held": HELD, "assigned": MINE, "returned": RETURNED}[state]
+    before = await everything_in(world.store)
+    assert not await reassign(world.store, AREA, number, OrderRef(OTHER, "an-order"), SMS)
+    assert await everything_in(world.store) == before
+
+
+async def test_a_repair_leaves_a_number_that_has_another_resource_by_now_listed_as_that_ones(
+    world: World,
+) -> None:
+    before = await everything_in(world.store)
+    await world.do("HSET", store_keys.resource(ACME, "a-resource"), "number", MINE)
+    for resource in ("a-resource", "gone"):
+        assert await index_resource(world.store, ACME, MINE, resource) == 0
+    await world.do("DEL", store_keys.resource(ACME, "a-resource"))
+    assert await everything_in(world.store) == before
+
+
+async def test_a_repair_leaves_the_times_of_a_number_whose_record_cannot_be_read(world: World) -> None:
+    await world.do("HSET", store_keys.unavailable(AREA), UNKNOWN, "assigned to nobody")
+    await world.do("ZADD", store_keys.timers(AREA), 1, UNKNOWN)
+    await world.do("ZADD", store_keys.returned(AREA), 1, UNKNOWN)
+    before = await everything_in(world.store)
+    span = Span(60_000, 60_000)
+    assert await mend_timers(world.store, AREA, span, span, [UNKNOWN]) == 0
+    assert await everything_in(world.store) == before
+
+
+class Meddling(Store):
+    """A store in which something happens just before a number is assigned."""
+
+    def __init__(self, url: str, meddle: Callable[[], Awaitable[object]]) -> None:
+        super().__init__(url, timeout_seconds=5)
+        self._meddle = meddle
+
+    async def execute(self, *command: Argument) -> object:
+        if command[0] == "EVALSHA" and command[3:5] == (
+            store_keys.available(AREA),
+            store_keys.unavailable(AREA),
+        ):
+            await self._meddle()
+        return await super().execute(*command)
+
+
+async def test_a_number_that_is_released_while_a_repair_assigns_it_is_assigned_to_nobody(
+    world: World, valkey: str
+) -> None:
+    await break_resource_without_assignment_as_the_number_is_available(world)
+    report = await world.audit()
+    released: list[object] = []
+
+    async def release_it() -> None:
+        if not released:
+            released.append(await release(world.store, ACME, [world.resource], LONG, None))
+
+    meddling = Meddling(valkey, release_it)
+    await repair(meddling, SHORT, report.violations)
+    await meddling.close()
+    assert released
+    assert await state_of(world.store, MINE) == "quarantined"
+    assert (await world.audit()).clean
+
+
 @pytest.mark.parametrize(
     ("value", "kind"),
     [
@@ -480,18 +719,24 @@ async def test_a_repair_takes_a_number_from_stock_that_nobody_may_offer(world: W
     assert await state_of(world.store, FREE) == "unknown"
 
 
-async def test_a_suspect_that_is_gone_within_the_time_of_an_order_does_not_count(world: World) -> None:
+async def test_a_suspect_that_is_gone_within_the_time_of_an_order_does_not_count(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await break_stray_timer(world)
     await break_stray_due(world)
-    mending: list[asyncio.Task[object]] = []
     waits: list[tuple[int, float]] = []
 
     def announce(suspects: int, seconds: float) -> None:
         waits.append((suspects, seconds))
-        mending.append(asyncio.create_task(world.do("ZREM", store_keys.timers(AREA), MINE)))
 
+    async def wait(seconds: float) -> None:
+        waits.append((0, seconds))
+        await world.do("ZREM", store_keys.timers(AREA), MINE)
+
+    monkeypatch.setattr("shared.audit.run.asyncio.sleep", wait)
     report = await audit(world.store, SHORT, announce=announce)
-    assert waits == [(2, SHORT.hold_seconds + SHORT.sweep_seconds)]
+    seconds = SHORT.hold_seconds + SHORT.sweep_seconds
+    assert waits == [(2, seconds), (0, seconds)]
     assert [violation.kind for violation in report.violations] == [Kind.STRAY_DUE]
     assert report.suspects == 2
 

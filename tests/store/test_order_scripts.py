@@ -137,6 +137,16 @@ async def test_without_an_idempotency_key_none_is_kept(store: Store) -> None:
     assert not await store.execute("KEYS", "*idempotency*")
 
 
+@pytest.mark.parametrize("status", ["complete", "failed", "cancelled"])
+async def test_to_open_an_order_that_has_ended_opens_nothing(store: Store, status: str) -> None:
+    await open_(store)
+    await store.execute("HSET", ORDER.key, "status", status)
+    before = await everything(store)
+    fields = {"numbers": SECOND}
+    assert await open_order(store, ORDER, MINUTE_MS, None, fields) == Known(ORDER, None)
+    assert await everything(store) == before
+
+
 async def test_orders_are_listed_in_the_order_in_which_they_came(store: Store) -> None:
     names = [f"order-{at}" for at in (3, 1, 2)]
     for name in names:

@@ -1,6 +1,7 @@
 """What becomes of an organization's numbers, through the wrappers of the scripts."""
 
 import pytest
+from redis.exceptions import ResponseError
 
 from shared import clock, store_keys
 from shared.atomic.area_operations import Destination
@@ -9,6 +10,7 @@ from shared.atomic.requests import RequestKey, RequestKeyReused
 from shared.atomic.resource_operations import (
     Patched,
     Released,
+    cancel_order,
     end_departures,
     patch_number,
     release_numbers,
@@ -147,6 +149,23 @@ async def test_an_id_that_is_given_twice_is_released_once(store: Store) -> None:
     assert [number for number, _ in released.departures] == [NUMBER, SECOND]
     departures = await store.execute("HKEYS", store_keys.departures(ORGANIZATION))
     assert {*departures} == {NUMBER.encode(), SECOND.encode()}
+
+
+async def test_a_resource_that_cannot_be_read_keeps_all_of_its_call_where_they_are(store: Store) -> None:
+    await own(store, NUMBER, SECOND, THIRD)
+    await store.execute("HDEL", store_keys.resource(ORGANIZATION, SECOND_ID), "order_id")
+    before = await everything(store)
+    with pytest.raises(ResponseError, match=SECOND_ID):
+        await release(store, ID, SECOND_ID)
+    assert await everything(store) == before
+    await store.execute("HSET", store_keys.resource(ORGANIZATION, SECOND_ID), "order_id", ORDER.id)
+    await store.execute("HDEL", store_keys.resource(ORGANIZATION, SECOND_ID), "number")
+    before = await everything(store)
+    with pytest.raises(ResponseError, match=SECOND_ID):
+        await cancel_order(store, ORDER, "complete", None, MINUTE_MS, 0, [ID, SECOND_ID])
+    assert await everything(store) == before
+    # The others can go without it.
+    assert (await release(store, ID)).released == [ID]
 
 
 async def test_as_many_are_released_at_once_as_are_allowed(store: Store) -> None:

@@ -43,11 +43,14 @@ from shared.atomic.order_operations import (
 )
 from shared.atomic.permit_operations import take_permit
 from shared.atomic.repair_operations import (
+    Span,
+    Trace,
     index_resource,
     mend_departures,
     mend_order,
     mend_timers,
     reassign,
+    trace_numbers,
     unlist,
 )
 from shared.atomic.request_operations import Begun, Repeated, Running, begin_request, end_request
@@ -322,7 +325,8 @@ async def do_unlist(store: Store) -> None:
 async def do_mend_timers(store: Store) -> None:
     await put(store, NUMBER, "held")
     await store.execute("DEL", "{415}:timers")
-    assert await mend_timers(store, AREA, MINUTE_MS, MINUTE_MS, [NUMBER, SECOND]) == 1
+    span = Span(MINUTE_MS, MINUTE_MS)
+    assert await mend_timers(store, AREA, span, span, [NUMBER, SECOND]) == 1
 
 
 async def do_reassign(store: Store) -> None:
@@ -344,6 +348,13 @@ async def do_mend_order(store: Store) -> None:
 async def do_mend_departures(store: Store) -> None:
     await store.execute("HSET", "{org:buyer}:departures", NUMBER, "a departure")
     assert await mend_departures(store, ORGANIZATION, [NUMBER, SECOND]) == 1
+
+
+async def do_trace_numbers(store: Store) -> None:
+    await open_(store)
+    claims = [(NUMBER, ORDER.id), (SECOND, ORDER.id)]
+    traces = [Trace("pending", is_named=True), Trace("pending", is_named=False)]
+    assert await trace_numbers(store, ORGANIZATION, claims) == traces
 
 
 async def begun(store: Store) -> Begun:

@@ -1,6 +1,6 @@
 -- Takes resources from their organization and records where their numbers have to go: the open work of somebody
 -- who moves them in their area codes. Gives number, departure, number, departure. One that cannot be read is an
--- error before anything is written, so this comes before all other writes of its script.
+-- error before anything is taken, so whatever a script takes for granted after this is written after it.
 local function depart(keys, resources, ids, destination, now_ms, due_ms)
   if #resources == 0 then
     return {}
