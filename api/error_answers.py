@@ -5,7 +5,6 @@ from typing import Any
 
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
-from litestar.types import Scope
 
 from api.envelope import Failure
 from api.errors import (
@@ -24,7 +23,6 @@ from api.errors import (
     failure_of,
     order_path,
 )
-from api.json_body import failing_fields
 from api.parameters import failing_parameters
 from api.request_id import request_id_of
 from shared.atomic.requests import RequestKeyReused
@@ -41,7 +39,7 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 
 def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[Failure]:
     """Turn whatever was raised into an answer."""
-    api_error = _api_error(error, request.scope)
+    api_error = _api_error(error)
     request_id = request_id_of(request.scope)
     fields = {"request_id": request_id}
     if isinstance(api_error, InternalError):
@@ -58,7 +56,7 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[
     )
 
 
-def _api_error(error: Exception, scope: Scope) -> ApiError:
+def _api_error(error: Exception) -> ApiError:
     found: ApiError = InternalError()
     match error:
         case ApiError():
@@ -72,7 +70,7 @@ def _api_error(error: Exception, scope: Scope) -> ApiError:
         case RequestKeyReused():
             found = IdempotencyKeyReused()
         case ValidationException() if error.extra:
-            found = ValidationFailed(failing_fields(scope) | failing_parameters(error.extra))
+            found = ValidationFailed(failing_parameters(error.extra))
         case HTTPException() if error.status_code in _BY_STATUS:
             headers = error.headers or {}
             allow = {name: value for name, value in headers.items() if name.lower() == "allow"}

@@ -12,7 +12,6 @@ from typing import Any, Final, get_args
 import msgspec
 from litestar import Request
 from litestar.exceptions import InternalServerException
-from litestar.types import Scope as AsgiScope
 from litestar.typing import FieldDefinition
 from msgspec import NODEFAULT, Struct
 from msgspec.inspect import ListType, Metadata, UnionType, type_info
@@ -27,8 +26,6 @@ _NO_ENCODING: Final = ("", "identity", "chunked")
 """What says nothing of the body's own bytes: nothing here decompresses, and 64 KiB could become 64 MiB."""
 
 _TOO_GREAT: Final = object()
-_UNUSABLE: Final = object()
-_FAILING_FIELDS: Final = "failing_fields"
 
 
 class StrictRequest(Request[Any, Any, Any]):
@@ -60,17 +57,9 @@ class StrictRequest(Request[Any, Any, Any]):
         return body
 
     async def json(self) -> Any:
-        """Decode the body as the type of the handler's `data`; raises as `body` and `decode_body`.
-
-        Fields that fail are told together with the parameters that do: Litestar looks at these afterwards,
-        and at a body that it cannot use again.
-        """
+        """Decode the body as the type of the handler's `data`; raises as `body` and `decode_body`."""
         try:
             return decode_body(await self.body(), self._parameter.annotation)
-        except ValidationFailed as error:
-            self.scope["state"][_FAILING_FIELDS] = error.details
-            await wait_for_permit(self)
-            return _UNUSABLE
         except Exception:
             await wait_for_permit(self)
             raise
@@ -103,12 +92,6 @@ class StrictRequest(Request[Any, Any, Any]):
     @property
     def _parameter(self) -> FieldDefinition:
         return self.route_handler.parsed_fn_signature.parameters["data"]
-
-
-def failing_fields(scope: AsgiScope) -> dict[str, str]:
-    """Give the phrase of each field of a request's body that fails."""
-    fields: dict[str, str] = scope["state"].get(_FAILING_FIELDS, {})
-    return fields
 
 
 class PatchBody(Struct, frozen=True):

@@ -12,7 +12,7 @@ from shared.orders.resources import Resource
 from shared.phone_number import NumberType, number_type_of
 from shared.stock_score import MMS, SMS
 
-_URL = r"[hH][tT][tT][pP][sS]://[0-9A-Za-z_\[][!-~]*$(?!\n)"
+_URL = r"https://[0-9A-Za-z_\[][!-~]*$(?!\n)"
 _MAX_URL_LENGTH = 2048
 
 Url = Annotated[

@@ -104,5 +104,5 @@ _SHOWN: Final = {"idempotency_key": "Idempotency-Key", "content_digest": "Conten
 
 def failing_parameters(errors: Any) -> dict[str, str]:
     """Give the phrase of each parameter that Litestar refuses, from the `extra` of its error."""
-    names = [str(error.get("key", "")) for error in errors if error.get("source") != "body"]
+    names = [str(error.get("key", "")) for error in errors]
     return {(shown := _SHOWN.get(name, name)): MUST.get(shown, "is not valid") for name in names}

@@ -450,12 +450,6 @@ def test_a_path_or_a_query_that_is_none_is_a_clear_4xx(service: Service, secret:
     assert "x-injected" not in raw.headers
 
 
-def test_a_request_that_names_two_hosts_is_400(service: Service, secret: str) -> None:
-    raw = send_raw(service, head("GET", NUMBERS, secret, "Host: y", "Connection: close"))
-
-    assert_refused(raw, 400)
-
-
 @pytest.mark.parametrize("after", ["\xa0", "\x85", "\x1f"])
 def test_a_key_with_anything_but_blanks_after_it_is_401(service: Service, secret: str, after: str) -> None:
     line = f"Authorization: Bearer {secret}{after}".encode("latin-1")

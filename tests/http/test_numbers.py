@@ -154,13 +154,6 @@ def test_pages_neither_skip_nor_repeat_while_numbers_come_and_go(
     assert totals == [9, 10]
 
 
-def test_what_fails_in_a_body_in_the_path_and_in_a_header_is_named_together(owner: Organization) -> None:
-    response = owner.client.patch(f"{NUMBERS}/abc", json={"label": 5}, headers={"Idempotency-Key": "k" * 256})
-
-    details = assert_error(response, 422)["details"]
-    assert set(details) == {"label", "id", "Idempotency-Key"}
-
-
 @pytest.mark.parametrize("limit", ["5.0", "1e1", "+5", " 5", "\N{ARABIC-INDIC DIGIT FIVE}", "101", "-1", ""])
 def test_a_limit_that_is_no_integer_from_1_to_100_is_422(lister: Organization, limit: str) -> None:
     assert_invalid(lister.page(limit=limit), limit="must be an integer from 1 to 100")
