@@ -134,7 +134,7 @@ async def order_in_bulk(
     wish = Wish(data.quantity, data.number_type, data.area_code, data.pattern or "")
     routing = routing_of(data.inbound_url, data.status_url, data.label, data.campaign_id)
     asked = BulkRequest(wish, routing, request_key(request, idempotency_key, data), _renderer(request, wish))
-    answer = await place_bulk_order(services.store, services.stock, services.settings, ref, asked)
+    answer = await place_bulk_order(services.store, services.search, services.settings, ref, asked)
     if not isinstance(answer, Answer):
         # An earlier request with this key died before it could answer; the order has gone on without it.
         order = await read_order(services.store, answer.order)

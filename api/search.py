@@ -24,7 +24,7 @@ from api.errors import (
 from api.services import services_of
 from shared.api_keys import Scope
 from shared.phone_number import NumberType, number_type_of
-from shared.search.walk import Query, search
+from shared.search.search import Query
 
 _DEFAULT_QUANTITY = 10
 _MAX_QUANTITY = 100
@@ -129,9 +129,11 @@ async def search_numbers(
     """
     services = services_of(request)
     # Not one after the other: the permit is on its way in the same batch, ahead of the search.
-    numbers = await search(services.store, services.stock, _query_of(data))
+    found = await services.search.find(_query_of(data))
     await wait_for_permit(request)
-    return Success(data=[AvailableNumber(number, number_type_of(number[2:5])) for number in numbers])
+    return Success(
+        data=[AvailableNumber(number, number_type_of(number[2:5])) for number in map(bytes.decode, found)]
+    )
 
 
 def _query_of(wanted: SearchRequest) -> Query:

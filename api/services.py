@@ -15,7 +15,7 @@ from api.key_uses import KeyUses
 from api.rate_limit import Refusals
 from shared.feeds.profiles import Profiles
 from shared.jobs import JobQueue
-from shared.search.area_stock import AreaStock
+from shared.search.search import Search
 from shared.settings import Settings
 from shared.store import API_CLIENT, Store
 
@@ -30,7 +30,7 @@ class Services(Struct, frozen=True):
     keys: KeyCache
     key_uses: KeyUses
     refusals: Refusals
-    stock: AreaStock
+    search: Search
     queue: JobQueue
     settings: Settings
     profiles: Profiles
@@ -52,9 +52,8 @@ def lifespan(
         store = Store(settings.redis_url, settings.store_timeout_seconds, API_CLIENT)
         queue = JobQueue(settings.redis_url, settings.store_timeout_seconds)
         keys, uses = KeyCache(store, settings), KeyUses(store)
-        app.state[_STATE_KEY] = Services(
-            store, keys, uses, Refusals(), AreaStock(store), queue, settings, profiles
-        )
+        search = Search(store, settings)
+        app.state[_STATE_KEY] = Services(store, keys, uses, Refusals(), search, queue, settings, profiles)
         _spare_the_collector()
         try:
             async with asyncio.TaskGroup() as group:
@@ -64,6 +63,7 @@ def lifespan(
                 for task in beside:
                     task.cancel()
         finally:
+            await search.close()
             await queue.close()
             await store.close()
 

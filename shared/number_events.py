@@ -6,7 +6,7 @@ by one entry a call, with the carrier and how many numbers it were: feeds move n
 
 from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -20,6 +20,10 @@ Entry = tuple[bytes, dict[bytes, bytes]]
 """An entry of a stream: its id and its fields."""
 
 _READ_AT_ONCE = 1_000
+
+PACKED_LOCALS: Final = b"locals"
+"""Field of an entry that counts: its local numbers, packed unsigned 32-bit little-endian, features above
+bit 24. Only for readers that follow the stock of an area code: it is neither relayed nor shown."""
 
 
 class NumberEvent(Struct, frozen=True, omit_defaults=True, rename={"from_": "from"}):
@@ -43,7 +47,9 @@ class NumberEvent(Struct, frozen=True, omit_defaults=True, rename={"from_": "fro
 def parse_event(entry: Entry) -> NumberEvent:
     """Read an entry of an area code's stream."""
     entry_id, fields = entry
-    values: dict[str, Any] = {name.decode(): value.decode() for name, value in fields.items()}
+    values: dict[str, Any] = {
+        name.decode(): value.decode() for name, value in fields.items() if name != PACKED_LOCALS
+    }
     values |= {"id": entry_id.decode(), "time": time_of(int(values["time"]))}
     return msgspec.convert(values, NumberEvent, strict=False)
 

@@ -75,6 +75,11 @@ class Settings(Struct, frozen=True):
     write_burst: Burst = 50
     """How many of them may come at once."""
 
+    search_hint_megabytes: Annotated[int, Meta(ge=0, le=65_536)] = 32
+    """Memory in which each API process, and the worker, remembers where numbers are available: 32 MB are
+    enough for 2,000,000 numbers over 300 area codes, or 25 area codes of any size. 0: searches scan the
+    stock."""
+
     feed_lease_seconds: Annotated[float, Meta(ge=1, le=86_400)] = 15.0
     """How long a run that shows no sign of life keeps others from its carrier's feed."""
 

@@ -15,7 +15,7 @@ from shared.logs import set_up_logs
 from shared.orders.bulk import fill_waiting
 from shared.orders.departures import finish_cancel
 from shared.orders.sweep import sweep
-from shared.search.area_stock import AreaStock
+from shared.search.search import Search
 from shared.store import Store
 from worker.job_log import logged
 from worker.loops import repeat
@@ -44,14 +44,14 @@ async def start(ctx: dict[str, Any]) -> None:
     set_up_logs(_configured)
     store = Store(_configured.redis_url, _configured.store_timeout_seconds)
     ctx["store"] = store
-    stock = AreaStock(store)
+    ctx["search"] = search = Search(store, _configured)
     ctx["loops"] = [
         asyncio.create_task(repeat(name, step, pause_seconds))
         for name, step, pause_seconds in (
             ("the sweep", partial(sweep, store, _configured), _configured.sweep_seconds),
             (
                 "filling bulk orders",
-                partial(fill_waiting, store, stock, _configured),
+                partial(fill_waiting, store, search, _configured),
                 _configured.sweep_seconds,
             ),
             ("relaying events", Relay(store, _configured).step, _EVENT_PAUSE_SECONDS),
@@ -64,6 +64,7 @@ async def start(ctx: dict[str, Any]) -> None:
 async def stop(ctx: dict[str, Any]) -> None:
     """End the loops and close the connection."""
     await end_loops(ctx["loops"])
+    await ctx["search"].close()
     await ctx["store"].close()
     logger.info("the worker has stopped")
 

@@ -4,13 +4,10 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-import msgspec
-
 from shared import store_keys
 from shared.atomic.script import Script
 from shared.store import Store
 
-_SEARCH_AREA = Script("search_area")
 _HOLD = Script("hold")
 _CONFIRM = Script("confirm")
 _GIVE_BACK = Script("give_back")
@@ -80,23 +77,6 @@ def parse_record(text: bytes | None) -> Unavailable | None:
         return None if text is None else read_record(text)
     except ValueError:
         return None
-
-
-async def search_area(
-    store: Store,
-    area_code: str,
-    windows: Iterable[Iterable[int]],
-    glob: str,
-    wanted: int,
-    randoms: tuple[int, int],
-    cursor: bytes,
-) -> tuple[bytes, list[bytes]]:
-    """Find numbers (E.164) of `area_code` in `windows`; before them the next cursor, `b""` at the end."""
-    flat = msgspec.msgpack.encode([bound for window in windows for bound in window])
-    reply = await _SEARCH_AREA.run(
-        store, [store_keys.available(area_code)], wanted, *randoms, cursor, glob, flat
-    )
-    return reply[0], reply[1:]
 
 
 async def hold(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from shared import store_keys
 from shared.atomic.script import Script
-from shared.number_events import Entry
+from shared.number_events import PACKED_LOCALS, Entry
 from shared.store import Store
 
 _FORGET_CONSUMER = Script("forget_consumer")
@@ -29,9 +29,8 @@ async def relay_events(store: Store, area_code: str, after: bytes, entries: Sequ
     keys = [store_keys.NUMBER_EVENTS, store_keys.EVENTS_RELAYED]
     flat: list[bytes | int] = []
     for entry_id, fields in entries:
-        flat += (entry_id, 2 * len(fields))
-        for field in fields.items():
-            flat += field
+        relayed = [item for field in fields.items() if field[0] != PACKED_LOCALS for item in field]
+        flat += (entry_id, len(relayed), *relayed)
     count: int = await _RELAY_EVENTS.run(store, keys, area_code, after, *flat)
     if count < 0:
         raise NotRelayable(f"entry {entries[0][0].decode()} has too many fields")

@@ -77,6 +77,6 @@ if #changes > 0 then
 end
 if #gone > 0 then
   redis.call('ZREM', available, unpack(gone))
-  tell_count(events, 'available', 'unknown', ARGV[5], #gone, read_clock_ms())
+  tell_count(events, 'available', 'unknown', ARGV[5], #gone, read_clock_ms(), pack_numbers(gone, 1))
 end
 return { 1, protected }

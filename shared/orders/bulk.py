@@ -30,8 +30,7 @@ from shared.orders.placing import (
     new_resources,
 )
 from shared.orders.records import Order, OrderStatus, Wish, fields_of, read_order
-from shared.search.area_stock import AreaStock
-from shared.search.walk import Query, search
+from shared.search.search import Query, Search
 from shared.settings import Settings
 from shared.store import Store, StoreUnavailable, with_scores
 
@@ -58,7 +57,7 @@ class BulkRequest(NamedTuple):
 
 
 async def place_bulk_order(
-    store: Store, stock: AreaStock, settings: Settings, order: OrderRef, asked: BulkRequest
+    store: Store, search: Search, settings: Settings, order: OrderRef, asked: BulkRequest
 ) -> Answer | Ended:
     """Fill a bulk order now, or leave it to wait; `Ended` when it went on without an earlier request.
 
@@ -72,14 +71,14 @@ async def place_bulk_order(
         if not isinstance(begun, Attempt):
             return begun
         order = begun.order
-        _, answer = await fill(store, stock, settings, begun, asked)
+        _, answer = await fill(store, search, settings, begun, asked)
     except (StoreUnavailable, AnotherDecides) as error:
         raise OutcomeUnknown(order, str(error)) from error
     return Answer(answer, order, is_repeated=False)
 
 
 async def fill(
-    store: Store, stock: AreaStock, settings: Settings, attempt: Attempt, asked: BulkRequest
+    store: Store, search: Search, settings: Settings, attempt: Attempt, asked: BulkRequest
 ) -> tuple[Placed | Waiting, bytes]:
     """Hold as many numbers as are wished for and commit them, or let the order wait; and the answer to it.
 
@@ -93,7 +92,7 @@ async def fill(
     picks = await _picked_before(store, attempt)
     taken_by_others: set[str] = set()
     for _ in range(_MOST_PICKS):
-        found = await search(store, stock, query)
+        found = [number.decode() for number in await search.find(query)]
         picks += [number for number in found if number not in picks and number not in taken_by_others]
         picks = picks[: wish.quantity]
         if len(picks) < wish.quantity:
@@ -125,7 +124,7 @@ async def _picked_before(store: Store, attempt: Attempt) -> list[str]:
     return list(order.numbers) if order is not None else []
 
 
-async def fill_waiting(store: Store, stock: AreaStock, settings: Settings) -> int:
+async def fill_waiting(store: Store, search: Search, settings: Settings) -> int:
     """Try the bulk orders that wait, of all organizations, oldest first; give how many were filled.
 
     Raises:
@@ -135,7 +134,7 @@ async def fill_waiting(store: Store, stock: AreaStock, settings: Settings) -> in
     found: dict[Wish, int] = {}
     for ref in await _waiting(store):
         try:
-            filled += await _fill_one(store, stock, settings, ref, found)
+            filled += await _fill_one(store, search, settings, ref, found)
         except StoreUnavailable:
             raise
         except AnotherDecides as error:
@@ -147,7 +146,7 @@ async def fill_waiting(store: Store, stock: AreaStock, settings: Settings) -> in
 
 
 async def _fill_one(
-    store: Store, stock: AreaStock, settings: Settings, ref: OrderRef, found: dict[Wish, int]
+    store: Store, search: Search, settings: Settings, ref: OrderRef, found: dict[Wish, int]
 ) -> bool:
     """Fill a waiting order if there is enough; `found` remembers how many match a wish."""
     order = await read_order(store, ref)
@@ -159,20 +158,20 @@ async def _fill_one(
     if found.get(alike, wish.quantity) < wish.quantity:
         return False
     query = Query(wish.area_code, wish.number_type, wish.pattern, wish.quantity)
-    found[alike] = len(await search(store, stock, query))
+    found[alike] = len(await search.find(query))
     if found[alike] < wish.quantity:
         return False
     del found[alike]
-    return await _try_waiting(store, stock, settings, order, wish)
+    return await _try_waiting(store, search, settings, order, wish)
 
 
-async def _try_waiting(store: Store, stock: AreaStock, settings: Settings, order: Order, wish: Wish) -> bool:
+async def _try_waiting(store: Store, search: Search, settings: Settings, order: Order, wish: Wish) -> bool:
     attempt = await take_order(store, order.ref, hold_ms_of(settings))
     if not isinstance(attempt, Attempt):
         return False
     # Nobody waits for this answer: the request got its own when the order began to wait.
     asked = BulkRequest(wish, order.routing, None, lambda _: b"")
-    outcome, _ = await fill(store, stock, settings, attempt, asked)
+    outcome, _ = await fill(store, search, settings, attempt, asked)
     return isinstance(outcome, Placed)
 
 

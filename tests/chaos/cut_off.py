@@ -36,7 +36,7 @@ from shared.orders.placing import (
 )
 from shared.orders.records import Wish
 from shared.orders.sweep import sweep
-from shared.search.area_stock import AreaStock
+from shared.search.search import Search
 from shared.settings import Settings
 from shared.store import Argument, Store, StoreUnavailable
 
@@ -140,7 +140,7 @@ async def _run(store: Store, saga: str) -> str:
         case "waiting bulk order":
             outcome = await _order_in_bulk(store, 1_000)
         case "filling":
-            outcome = f"filled {await fill_waiting(store, AreaStock(store), SETTINGS)}"
+            outcome = f"filled {await fill_waiting(store, Search(store, Settings()), SETTINGS)}"
         case "cancel" | "cancel of a waiting bulk order":
             cancelled = await cancel(store, ORDER, SETTINGS, REQUEST)
             await finish_cancel(store, ORDER)
@@ -162,7 +162,7 @@ async def _order(store: Store, numbers: tuple[str, ...]) -> str:
 
 async def _order_in_bulk(store: Store, quantity: int) -> str:
     asked = BulkRequest(Wish(quantity), Routing(), REQUEST, _render)
-    return _told(await place_bulk_order(store, AreaStock(store), SETTINGS, ORDER, asked))
+    return _told(await place_bulk_order(store, Search(store, Settings()), SETTINGS, ORDER, asked))
 
 
 def _told(answer: Answer | Ended) -> str:

@@ -24,7 +24,8 @@ from shared.orders.bulk import BulkRequest, place_bulk_order
 from shared.orders.placing import hold_ms_of, place_order
 from shared.orders.records import Wish
 from shared.orders.sweep import sweep
-from shared.search.area_stock import AreaStock
+from shared.search.search import Search
+from shared.settings import Settings
 from shared.store import Store
 from tests.chaos.cut_off import (
     BULK_QUANTITY,
@@ -232,7 +233,7 @@ async def prepare(store: Store, url: str, saga: str) -> None:
     await store.execute("SADD", store_keys.ORGANIZATIONS, ORGANIZATION, RIVAL)
     if saga in ("filling", "cancel of a waiting bulk order"):
         asked = BulkRequest(Wish(BULK_QUANTITY), Routing(), None, lambda _: b"")
-        await place_bulk_order(store, AreaStock(store), SETTINGS, ORDER, asked)
+        await place_bulk_order(store, Search(store, Settings()), SETTINGS, ORDER, asked)
     if saga != "cancel of a waiting bulk order":
         for area in AREAS:
             await put_in_stock(store, area, range(2_000_000, 2_000_000 + PER_AREA))

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from random import Random
 
 from shared.phone_number import e164
+from shared.search.search import Search
 from shared.search.windows import LOCAL_NUMBERS, LOWEST_LOCAL
 from shared.store import Store
 
@@ -20,8 +21,13 @@ def matching(area_code: str, locals_: Iterable[int], pattern: str) -> set[str]:
     return {number for local in locals_ if pattern in (number := e164(area_code, local))}
 
 
-def assert_answers(found: list[str], expected: set[str], quantity: int) -> None:
-    """Fail unless `found` is what a search for `quantity` of the expected numbers has to give."""
+def texts(found: list[bytes]) -> list[str]:
+    return [number.decode() for number in found]
+
+
+def assert_answers(numbers: list[bytes], expected: set[str], quantity: int) -> None:
+    """Fail unless the numbers are what a search for `quantity` of the expected ones has to return."""
+    found = texts(numbers)
     assert found == sorted(set(found))
     assert set(found) <= expected
     assert len(found) == min(quantity, len(expected))
@@ -33,5 +39,8 @@ async def calls(store: Store, *commands: str) -> int:
     return sum(statistics.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in commands)
 
 
-async def script_calls(store: Store) -> int:
-    return await calls(store, "eval", "evalsha")
+async def until_hinted(search: Search, area_code: str) -> None:
+    """Read the hint of an area code, to its end when it is read in the background."""
+    if await search._hints.read(area_code) is None:
+        await search._hints._filling[area_code]
+    assert search._hints.ready(area_code)

@@ -24,7 +24,7 @@ from shared.orders.departures import cancel, finish_cancel, release
 from shared.orders.placing import place_order
 from shared.orders.records import Wish, fields_of, find_owned
 from shared.orders.sweep import sweep
-from shared.search.area_stock import AreaStock
+from shared.search.search import Search
 from shared.settings import Settings
 from shared.stock_score import KEPT, SMS, attributes, score
 from shared.store import Argument, Store, StoreUnavailable
@@ -95,7 +95,7 @@ async def world(store: Store) -> World:
     await hold(store, AREA, attempt.order.id, 1, ACME, attempt.deadline_ms, [HELD])
     wish = BulkRequest(Wish(900, area_code=AREA), Routing(), None, lambda _: b"")
     waiting = OrderRef(ACME, new_id())
-    await place_bulk_order(store, AreaStock(store), LONG, waiting, wish)
+    await place_bulk_order(store, Search(store, Settings()), LONG, waiting, wish)
     resource = await resource_of(store, ACME, MINE)
     return World(store, order.id, resource, attempt.order.id, waiting.id)
 

@@ -18,7 +18,7 @@ from shared.orders.departures import cancel, finish_cancel
 from shared.orders.holds import hold_all
 from shared.orders.placing import Answer, complete, new_resources, place_order
 from shared.orders.records import OrderStatus, Wish, fields_of, read_order
-from shared.search.area_stock import AreaStock
+from shared.search.search import Search
 from shared.settings import Settings
 from shared.store import Argument, Store, StoreUnavailable
 from tests.support import Service, put_in_stock, wait_until
@@ -284,7 +284,7 @@ async def test_an_order_in_somebodys_hand_that_fails_is_set_aside_then(stocked: 
 async def test_a_bulk_order_that_waits_is_cancelled(stocked: Store) -> None:
     order = OrderRef("acme", new_id())
     asked = BulkRequest(Wish(len(NUMBERS) + 1), Routing(), None, lambda _: b"")
-    answer = await place_bulk_order(stocked, AreaStock(stocked), SETTINGS, order, asked)
+    answer = await place_bulk_order(stocked, Search(stocked, Settings()), SETTINGS, order, asked)
     assert isinstance(answer, Answer)
     assert await status_of(stocked, order) is OrderStatus.PENDING
     await send(stocked, order)

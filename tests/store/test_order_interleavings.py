@@ -21,7 +21,7 @@ from shared.orders.departures import cancel, finish_cancel, release
 from shared.orders.placing import Answer, InProgress, OutcomeUnknown, Placed, Refused, hold_ms_of, place_order
 from shared.orders.records import Wish, find_owned
 from shared.orders.sweep import sweep
-from shared.search.area_stock import AreaStock
+from shared.search.search import Search
 from shared.settings import Settings
 from shared.stock_score import KEPT, SMS
 from shared.store import Store, StoreUnavailable
@@ -124,7 +124,7 @@ class World:
     def bulk(self, order: OrderRef, wish: Wish, key: RequestKey | None = None) -> Work:
         async def work(store: Store) -> Any:
             asked = BulkRequest(wish, Routing(), key, render)
-            answer = await place_bulk_order(store, AreaStock(store), self.settings, order, asked)
+            answer = await place_bulk_order(store, Search(store, Settings()), self.settings, order, asked)
             if isinstance(answer, Answer):
                 self.told.append(Told(key, answer.body))
             return answer
@@ -132,7 +132,7 @@ class World:
         return work
 
     def fill(self) -> Work:
-        return lambda store: fill_waiting(store, AreaStock(store), self.settings)
+        return lambda store: fill_waiting(store, Search(store, Settings()), self.settings)
 
     def sweep(self) -> Work:
         return lambda store: sweep(store, self.settings)

@@ -13,7 +13,7 @@ from shared.orders.departures import cancel
 from shared.orders.placing import OutcomeUnknown, place_order
 from shared.orders.records import OrderStatus, Wish, fields_of, read_order
 from shared.orders.sweep import sweep
-from shared.search.area_stock import AreaStock
+from shared.search.search import Search
 from shared.settings import Settings
 from shared.store import Argument, Store, StoreUnavailable
 from tests.store.ordering import (
@@ -52,7 +52,7 @@ async def test_a_bulk_order_that_cannot_be_read_keeps_no_other_waiting_and_is_na
     await store.execute("HSET", broken.key, "number_type", "premium")
     await offer(store, NUMBER)
     with caplog.at_level(logging.ERROR):
-        assert await fill_waiting(store, AreaStock(store), SETTINGS) == 1
+        assert await fill_waiting(store, Search(store, Settings()), SETTINGS) == 1
     order = await read_order(store, good)
     assert order is not None
     assert order.status is OrderStatus.COMPLETE

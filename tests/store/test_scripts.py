@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shared import store_keys
-from shared.atomic.area_operations import confirm, give_back, hold, restock, search_area, take_back
+from shared.atomic.area_operations import confirm, give_back, hold, restock, take_back
 from shared.atomic.event_operations import forget_consumer, relay_events
 from shared.atomic.feed_operations import (
     FeedRun,
@@ -112,13 +112,6 @@ async def claimed(store: Store) -> FeedRun:
     run = await claim_feed(store, "acme", 60_000)
     assert run is not None
     return run
-
-
-async def do_search_area(store: Store) -> None:
-    await put_in_stock(store, "415", [5_550_123])
-    windows = [(2_000_000, 10**7, 8 * 10**6)]
-    _, numbers = await search_area(store, "415", windows, "*", 1, (0, 0), b"")
-    assert numbers == [b"+14155550123"]
 
 
 async def do_register_carrier(store: Store) -> None:

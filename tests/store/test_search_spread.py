@@ -8,12 +8,10 @@ from random import Random
 import pytest
 
 from shared import store_keys
-from shared.atomic.area_operations import search_area
-from shared.search.area_stock import AreaStock
-from shared.search.walk import Query, search
-from shared.search.windows import windows_of
+from shared.search.search import Query, Search
+from shared.settings import Settings
 from shared.store import Store
-from tests.store.searching import ALL_LOCALS, in_blocks, matching
+from tests.store.searching import ALL_LOCALS, in_blocks, matching, until_hinted
 from tests.support import put_in_stock
 
 BUYERS = 64
@@ -28,8 +26,8 @@ Kind = Callable[[int, Random], list[int]]
 @pytest.fixture(autouse=True)
 def seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Repeat the same searches each time; what they find out is a matter of chance."""
-    monkeypatch.setattr("shared.search.walk._random", Random(1))  # noqa: S311
-    monkeypatch.setattr("shared.search.area_stock._random", Random(2))  # noqa: S311
+    for place, module in enumerate(("hint", "search", "stock_sizes")):
+        monkeypatch.setattr(f"shared.search.{module}._random", Random(place))  # noqa: S311
 
 
 def spread(count: int, draw: Random) -> list[int]:
@@ -48,14 +46,16 @@ def half_spread(count: int, draw: Random) -> list[int]:
     return [*in_blocks(count // 2, draw), *spread(count // 2, draw)]
 
 
-async def first_shown(store: Store, query: Query, searches: int = 1024) -> Counter[str]:
+async def first_shown(store: Store, query: Query, searches: int = 2048) -> Counter[str]:
     """Count how often each number is the first that a search shows."""
-    stock = AreaStock(store)
+    search = Search(store, Settings())
+    if query.area_code is not None:
+        await until_hinted(search, query.area_code)
     firsts = Counter[str]()
     for _ in range(searches // BUYERS):
-        answers = await asyncio.gather(*(search(store, stock, query) for _ in range(BUYERS)))
+        answers = await asyncio.gather(*(search.find(query) for _ in range(BUYERS)))
         assert {len(numbers) for numbers in answers} == {query.quantity}
-        firsts.update(numbers[0] for numbers in answers)
+        firsts.update(numbers[0].decode() for numbers in answers)
     return firsts
 
 
@@ -120,15 +120,17 @@ async def test_few_of_the_orders_of_many_buyers_at_once_meet_a_number_that_is_go
     locals_ = kind(30_000, Random(7))  # noqa: S311
     await put_in_stock(store, "415", locals_)
     assert len(matching("415", locals_, "7")) - 1500 >= 10_000
-    stock, query = AreaStock(store), Query("415", None, "7", 10)
+    search, query = Search(store, Settings()), Query("415", None, "7", 10)
+    await until_hinted(search, "415")
     taken: list[bool] = []
 
     async def buy() -> None:
         while len(taken) < 1500:
-            numbers = await search(store, stock, query)
+            numbers = await search.find(query)
             taken.append(bool(await store.execute("ZREM", store_keys.available("415"), numbers[0])))
 
     await asyncio.gather(*(buy() for _ in range(BUYERS)))
+    await search.close()
     assert taken.count(False) / len(taken) <= AT_MOST
 
 
@@ -144,6 +146,16 @@ async def test_searches_begin_all_over_a_stock_of_thousands_blocks(
     assert max(blocks.values()) <= 80
 
 
+@pytest.mark.parametrize("pattern", ["", "7", "55"])
+async def test_a_stock_that_has_no_hint_yet_is_shown_from_random_numbers_on(
+    store: Store, pattern: str
+) -> None:
+    await put_in_stock(store, "415", IN_BLOCKS)
+    search = Search(store, Settings(search_hint_megabytes=0))
+    answers = [await search.find(Query("415", None, pattern, 10)) for _ in range(200)]
+    assert len({numbers[0] for numbers in answers}) >= 150
+
+
 async def test_callers_who_ask_the_same_at_once_are_shown_different_numbers(store: Store) -> None:
     await put_in_stock(store, "415", IN_BLOCKS)
     for pattern, least in (("", 62), ("+1415", 62), ("7", 62), ("77", 50)):
@@ -152,38 +164,12 @@ async def test_callers_who_ask_the_same_at_once_are_shown_different_numbers(stor
         assert len(firsts) >= least
 
 
-@pytest.mark.parametrize("pattern", ["", "7"])
-async def test_the_script_by_itself_begins_anywhere_too(store: Store, pattern: str) -> None:
-    await put_in_stock(store, "415", IN_BLOCKS)
-    draw, windows = Random(5), windows_of("415", pattern)  # noqa: S311
-    shown = Counter[bytes]()
-    for _ in range(200):
-        randoms = (draw.randrange(10**12), draw.randrange(10**12))
-        _, numbers = await search_area(store, "415", windows, f"*{pattern}*", 5, randoms, b"")
-        assert len(numbers) >= 5
-        shown.update([min(numbers)])
-    assert len(shown) >= 180
-    assert len({number[5:9] for number in shown}) >= 18
-
-
 async def test_two_searches_of_a_large_stock_differ_in_every_area_code(store: Store) -> None:
     area_codes = ("212", "415", "604", "800")
     for area_code in area_codes:
         await put_in_stock(store, area_code, range(5_550_000, 5_553_000))
-    stock = AreaStock(store)
+    stock = Search(store, Settings())
     for query in (Query(), *(Query(area_code) for area_code in area_codes)):
-        first, second = [await search(store, stock, query) for _ in range(2)]
+        first, second = [await stock.find(query) for _ in range(2)]
         # Of 3,000 numbers and more in a row: not even one of ten alike.
         assert not set(first) & set(second)
-
-
-@pytest.mark.parametrize(
-    ("kind", "least", "most"), [(spread, 1, 3), (half_blocks, 200, 900), (in_blocks, 400, 1800)]
-)
-async def test_a_stock_that_lies_in_blocks_is_told_from_one_that_is_spread(
-    store: Store, kind: Kind, least: float, most: float
-) -> None:
-    await put_in_stock(store, "415", kind(200_000, Random(8)))  # noqa: S311
-    size = await AreaStock(store).size_of("415")
-    assert abs(size.numbers - 200_000) <= 1_000
-    assert least <= size.clump <= most

@@ -9,6 +9,7 @@ import pytest
 import redis.asyncio
 
 from shared import clock, store_keys
+from shared.atomic.area_operations import hold
 from shared.atomic.feed_operations import (
     MAX_NUMBERS_PER_CALL,
     FeedRun,
@@ -18,6 +19,7 @@ from shared.atomic.feed_operations import (
     stock,
     withdraw,
 )
+from shared.number_events import PACKED_LOCALS
 from shared.phone_number import e164
 from shared.stock_score import MAX_CARRIER_ORDINAL, MMS, SMS, attributes, score
 from shared.store import Store
@@ -291,14 +293,20 @@ async def test_which_carriers_offer_a_number_does_not_depend_on_the_order_of_the
 # What is told
 
 
+async def take_entries(store: Store) -> list[dict[bytes, bytes]]:
+    """Return the fields of the area code's events, oldest first, and remove them."""
+    key = store_keys.events(AREA)
+    entries = [fields for _, fields in await store.execute("XRANGE", key, "-", "+")]
+    await store.execute("DEL", key)
+    return entries
+
+
 async def check_told(store: Store, *changes: tuple[str, str, int]) -> None:
     """Check that these changes were told, one entry a call, and forget them: from, to, how many."""
-    key = store_keys.events(AREA)
     entries = [
-        {name.decode(): value.decode() for name, value in fields.items()}
-        for _, fields in await store.execute("XRANGE", key, "-", "+")
+        {name.decode(): value.decode() for name, value in fields.items() if name != PACKED_LOCALS}
+        for fields in await take_entries(store)
     ]
-    await store.execute("DEL", key)
     now_ms = await clock.now_ms(store)
     assert all(now_ms - 60_000 < int(entry.pop("time")) <= now_ms for entry in entries)
     assert entries == [
@@ -322,6 +330,24 @@ async def test_numbers_that_are_gone_are_told_once_a_call_with_their_count(store
     await check_told(store, ("available", "unknown", 2))
     await take_back(store, BETA, NUMBER)
     await check_told(store, ("available", "unknown", 1))
+
+
+async def test_an_event_of_a_feed_names_the_numbers_for_readers_that_follow_the_stock(store: Store) -> None:
+    async def named() -> list[list[int]]:
+        return [
+            [value & 0xFFFFFF for value in memoryview(entry[PACKED_LOCALS]).cast("I")]
+            for entry in await take_entries(store)
+        ]
+
+    await offer(store, ACME, NUMBER, NUMBER + 1, features=SMS | MMS)
+    assert await named() == [[NUMBER, NUMBER + 1]]
+    await hold(store, AREA, "an-order", 1, "buyer", await clock.now_ms(store) + 60_000, [e164(AREA, NUMBER)])
+    await take_entries(store)
+    # The held number is not available, whoever offers it; the second already was.
+    await offer(store, BETA, NUMBER, NUMBER + 1, NUMBER + 2)
+    assert await named() == [[NUMBER + 1, NUMBER + 2]]
+    await take_back(store, BETA, NUMBER, NUMBER + 1, NUMBER + 2)
+    assert await named() == [[NUMBER + 2]]
 
 
 async def test_what_changes_nobodys_choice_of_numbers_is_not_told(store: Store) -> None:

@@ -7,3 +7,12 @@ local function unpack_values(packed)
   values[#values] = nil
   return values
 end
+
+-- The local numbers of every `step`-th text (E.164) in a list, packed without features.
+local function pack_numbers(texts, step)
+  local locals = {}
+  for i = step, #texts, step do
+    locals[#locals + 1] = tonumber(string.sub(texts[i], 6))
+  end
+  return struct.pack('<' .. string.rep('I4', #locals), unpack(locals))
+end

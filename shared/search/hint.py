@@ -1,0 +1,289 @@
+"""What a process remembers of the available numbers of one area code, to know where matches are.
+
+A hint may be out of date. So the store decides: it says which of the candidates are available, and only
+those are shown. A wrong hint costs time, never a match.
+
+The numbers are a bitmap of local numbers, at most 1.2 MB. Of a small stock they are also one text, in which a
+pattern is a substring: there most runs of a window are empty, and looking at all numbers is cheaper.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from random import Random
+from typing import Final, NamedTuple
+
+from pyroaring import BitMap
+
+from shared.number_events import PACKED_LOCALS, Entry
+from shared.search.windows import (
+    LOCAL_DIGITS,
+    LOCAL_NUMBERS,
+    POSSIBLE_LOCALS,
+    Window,
+    count_numbers,
+    numbers_in,
+    windows_of,
+)
+
+_TEXT_NUMBERS: Final = 250_000
+"""Numbers up to which a hint has a text; in larger stocks a random local number that matches is in stock
+often enough to be tried (1 in 32)."""
+_TEXT_DIGITS: Final = 4
+"""Length of patterns up to which the text is read, at 1.5 GB/s: 5-50 µs for 1-3 digits, up to 0.3 ms for 4.
+All local numbers that match a longer one are tested in 20-60 µs."""
+
+_MEMBER_BYTES: Final = 12
+"""Of a number in the text: `+14155550123`."""
+
+_BITMAP_BYTES: Final = LOCAL_NUMBERS // 8
+_BYTES_PER_SPARSE_NUMBER: Final = 2
+"""Of a number in the bitmap, at most, where it is sparse."""
+
+_TRIED_ROWS: Final = 20
+"""Random rows of a text that are tried as a start (0.25 µs each). The first match after a row that is none
+is shown more often when it follows a wide gap: in thousands blocks 64 buyers of 10,000 matches of 2 digits
+then want the same number in 5 % of their orders, with 20 tries in 1 %."""
+
+_PLENTY: Final = 4
+"""A window is a place to begin when it is expected to hold so many times the wanted numbers."""
+_TRIES_PER_NUMBER: Final = 8
+"""Random local numbers tried for each one that is expected to be in stock: 1 search in 3,000 then finds
+none."""
+_RESTARTS: Final = 4
+"""Random starts that may run into the end of the area code; the numbers there would be shown too often."""
+_LONG_RUN: Final = 100
+"""Local numbers from which a run is read by the bitmap's iterator (1.8 µs) instead of tested one by one
+(0.07)."""
+_MOST_RUNS: Final = 2_000
+"""Runs of a window that are read from a start on; more are empty only in odd stocks."""
+_REMEMBERED_LOCALS: Final = 5_000
+"""Size of windows from which the list of all matches is remembered: computing it takes 1-50 ms."""
+_REMEMBERED_PATTERNS: Final = 16
+
+_random = Random()  # noqa: S311 - spreads callers over the stock, keeps no secret
+
+Version = tuple[int, int]
+"""Id of an entry of an area code's event stream: Unix ms, sequence."""
+
+
+class Candidates(NamedTuple):
+    """Numbers (E.164) that match and were available."""
+
+    members: list[bytes]
+    are_all: bool
+    """Whether the hint has no others."""
+
+
+class Hint:
+    """The available numbers of an area code as of `version`."""
+
+    __slots__ = (
+        "_prefix", "_remembered", "_removed", "_text", "area_code", "numbers", "synced_at", "used_at",
+        "version",
+    )  # fmt: skip
+
+    def __init__(self, area_code: str, version: Version) -> None:
+        """Begin without numbers; `version` is an event that they will all be younger than."""
+        self.area_code = area_code
+        self.version = version
+        self.numbers = BitMap()
+        self.synced_at = self.used_at = 0.0
+        """Monotonic seconds."""
+        self._prefix = b"+1" + area_code.encode()
+        self._text: bytes | None = b""
+        self._removed: set[bytes] = set()
+        """Members of the text that are not available any more."""
+        self._remembered: dict[str, BitMap] = {}
+        """Pattern → all its matches."""
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much memory it takes."""
+        return size_bytes(len(self.numbers))
+
+    def extend(self, members: Sequence[bytes]) -> None:
+        """Add numbers (E.164) while the hint is read: 0.3 µs each.
+
+        Raises:
+            ValueError: a member is no number of this area code.
+        """
+        text = b"".join(members)
+        if len(text) != _MEMBER_BYTES * len(members) or text.count(self._prefix) != len(members):
+            raise ValueError(f"area code {self.area_code} has members that are no numbers of it")
+        self.numbers |= BitMap(list(map(int, text.replace(self._prefix, b" ").split())))
+        if self._text is not None:
+            self._text = self._text + text if len(self.numbers) <= _TEXT_NUMBERS else None
+
+    def apply(self, entries: Sequence[Entry]) -> list[int]:
+        """Apply events, oldest first, and return the local numbers that are new. Known events are skipped."""
+        states: dict[int, bool] = {}
+        for entry_id, fields in entries:
+            version = parse_version(entry_id)
+            if version > self.version:
+                self.version = version
+                if (fields[b"to"] == b"available") != (fields[b"from"] == b"available"):
+                    states |= dict.fromkeys(_locals_of(fields), fields[b"to"] == b"available")
+        added = [
+            local for local, is_available in states.items() if is_available and local not in self.numbers
+        ]
+        removed = [
+            local for local, is_available in states.items() if not is_available and local in self.numbers
+        ]
+        self.numbers.update(added)
+        self.numbers.difference_update(BitMap(removed))
+        self._change_text(self._members(added), self._members(removed))
+        for pattern, matches in self._remembered.items():
+            sought = pattern.encode()
+            matches.update(local for local in added if sought in b"%s%d" % (self._prefix, local))
+        return added
+
+    def find(self, pattern: str, wanted: int) -> Candidates:
+        """Return up to `wanted` numbers that match, from a random match on, mostly neighbours."""
+        if self._text is not None and len(pattern) <= _TEXT_DIGITS:
+            # Every number has a plus; an empty text would be found behind the last one, too.
+            return self._find_in_text(self._text, pattern.encode() or b"+", wanted)
+        windows = windows_of(self.area_code, pattern)
+        spacing = POSSIBLE_LOCALS / max(len(self.numbers), 1)
+        for start, window in self._starts(windows, _PLENTY * wanted * spacing, spacing):
+            found = list(islice(self._matches_from(window, start, int(2 * wanted * spacing)), wanted))
+            if len(found) == wanted:
+                return Candidates(self._members(found), are_all=False)
+        return self._find_all(pattern, windows, wanted)
+
+    def beginning_with(self, digits: str) -> BitMap:
+        """Return the local numbers that begin with 1-7 digits."""
+        length = 10 ** (LOCAL_DIGITS - len(digits))
+        first = int(digits) * length
+        return self.numbers & BitMap(range(first, first + length))
+
+    def _find_in_text(self, text: bytes, sought: bytes, wanted: int) -> Candidates:
+        rows = len(text) // _MEMBER_BYTES
+        starts = rows - min(wanted * 10 ** len(sought) // 5, rows // 2)
+        for _ in range(_RESTARTS if rows else 0):
+            start = _draw_row(text, sought, starts)
+            found = self._read_text(text, sought, start * _MEMBER_BYTES, len(text), wanted)
+            if len(found) == wanted:
+                return Candidates(found, are_all=False)
+            # Going on at the first number would show that too often, where there are many.
+            if len(found) * rows < 2 * wanted * (rows - start):
+                found += self._read_text(text, sought, 0, start * _MEMBER_BYTES, wanted - len(found))
+                return Candidates(found, len(found) < wanted)
+            starts = max(start // 2, 1)
+        found = self._read_text(text, sought, 0, len(text), wanted)
+        return Candidates(found, len(found) < wanted)
+
+    def _read_text(self, text: bytes, sought: bytes, first: int, last: int, wanted: int) -> list[bytes]:
+        """Return up to `wanted` matches from one place of the text to another."""
+        found: list[bytes] = []
+        at = text.find(sought, first, last)
+        while at >= 0 and len(found) < wanted:
+            row = at - at % _MEMBER_BYTES
+            member = text[row : row + _MEMBER_BYTES]
+            if member not in self._removed:
+                found.append(member)
+            at = text.find(sought, row + _MEMBER_BYTES, last)
+        return found
+
+    def _starts(
+        self, windows: Sequence[Window], least_size: float, spacing: float
+    ) -> Iterator[tuple[int, Window]]:
+        """Draw matches in stock, each as likely as the others, in windows of some size; and these windows."""
+        numbers, draw = self.numbers, _random.random
+        places = [(window, window.runs) for window in windows if window.size >= least_size]
+        sizes = [len(runs) * window.length for window, runs in places]
+        restarts = _RESTARTS
+        for _ in range(int(_TRIES_PER_NUMBER * spacing) if places else 0):
+            [(window, runs)] = _random.choices(places, sizes) if len(places) > 1 else places
+            start = runs[int(draw() * len(runs))] + int(draw() * window.length)
+            if start in numbers:
+                yield start, window
+                restarts -= 1
+                if not restarts:
+                    return
+
+    def _matches_from(self, window: Window, start: int, chunk: int) -> Iterator[int]:
+        """Yield the numbers of a window from `start` on; windows of single numbers in chunks of so many."""
+        numbers = self.numbers
+        if window.length == 1:
+            for first in range(start, LOCAL_NUMBERS, chunk * window.period):
+                last = min(first + chunk * window.period, LOCAL_NUMBERS)
+                yield from [local for local in range(first, last, window.period) if local in numbers]
+            return
+        run = start - (start - window.offset) % window.period
+        for first in islice(range(run, LOCAL_NUMBERS, window.period), _MOST_RUNS):
+            begin, end = max(first, start), first + window.length
+            if window.length < _LONG_RUN:
+                yield from [local for local in range(begin, end) if local in numbers]
+                continue
+            for local in numbers.iter_equal_or_larger(begin):
+                if local >= end:
+                    break
+                yield local
+
+    def _find_all(self, pattern: str, windows: tuple[Window, ...], wanted: int) -> Candidates:
+        matches = self._remembered.get(pattern)
+        if matches is None:
+            matches = self.numbers & numbers_in(windows)
+            if count_numbers(windows) > _REMEMBERED_LOCALS:
+                if len(self._remembered) >= _REMEMBERED_PATTERNS:
+                    self._remembered.clear()
+                self._remembered[pattern] = matches
+        else:
+            matches &= self.numbers
+        surplus = len(matches) - wanted
+        if surplus <= 0:
+            return Candidates(self._members(matches), are_all=True)
+        start = _random.randrange(surplus + 1)
+        return Candidates(self._members(matches[start : start + wanted]), are_all=False)
+
+    def _members(self, locals_: Iterable[int]) -> list[bytes]:
+        prefix = self._prefix
+        return [b"%s%d" % (prefix, local) for local in locals_]
+
+    def _change_text(self, added: list[bytes], removed: list[bytes]) -> None:
+        if self._text is None:
+            if len(self.numbers) > _TEXT_NUMBERS // 2:
+                return
+        elif len(self.numbers) > _TEXT_NUMBERS:
+            self._text = None
+            self._removed = set()
+            return
+        else:
+            again = self._removed.intersection(added)
+            self._removed -= again
+            self._removed.update(removed)
+            self._text += b"".join(member for member in added if member not in again)
+            if 8 * len(self._removed) <= len(self.numbers):
+                return
+        self._text = b"".join(self._members(self.numbers))
+        self._removed = set()
+
+
+def _draw_row(text: bytes, sought: bytes, rows: int) -> int:
+    """Draw one of the first rows, a match if there is one among a few tries."""
+    row = 0
+    for _ in range(_TRIED_ROWS):
+        row = _random.randrange(rows)
+        begin = row * _MEMBER_BYTES
+        if text.find(sought, begin, begin + _MEMBER_BYTES) >= 0:
+            break
+    return row
+
+
+def size_bytes(numbers: int) -> int:
+    """Return about how much memory a hint of so many numbers takes."""
+    text = _MEMBER_BYTES * numbers if numbers <= _TEXT_NUMBERS else 0
+    return min(_BYTES_PER_SPARSE_NUMBER * numbers, _BITMAP_BYTES) + text
+
+
+def parse_version(entry_id: bytes) -> Version:
+    """Read the id of an entry of a stream."""
+    ms, _, sequence = entry_id.partition(b"-")
+    return int(ms), int(sequence)
+
+
+def _locals_of(fields: dict[bytes, bytes]) -> Iterable[int]:
+    number = fields.get(b"number")
+    if number is not None:
+        return (int(number[5:]),)
+    return [value & 0xFFFFFF for value in memoryview(fields[PACKED_LOCALS]).cast("I")]

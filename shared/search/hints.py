@@ -1,0 +1,322 @@
+"""The hints of a process: read at the first search, kept current by events, dropped when unused.
+
+Reading is done in steps of bounded cost. A small stock is read at once, before its first search is
+answered. A large one is read in the background; until then searches scan it.
+
+Every script that changes the stock writes an event of the area code, so the events after a hint's
+version are what has changed. The number of members is compared as well: changes made by other means
+are noticed, and the hint is read again.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Any, Final
+
+from pyroaring import BitMap
+from redis.exceptions import RedisError
+
+from shared import store_keys
+from shared.number_events import Entry
+from shared.search.hint import Hint, Version, parse_version, size_bytes
+from shared.search.stock_sizes import AreaCodes
+from shared.settings import Settings
+from shared.stock_score import score
+from shared.store import Argument, Store, StoreUnavailable
+
+logger = logging.getLogger(__name__)
+
+_STEP_NUMBERS: Final = 1_000
+"""Numbers of one read: 0.1-0.2 ms of the store's time, 0.4 ms of the process's."""
+_READ_AT_ONCE: Final = 20_000
+"""Size of a stock up to which a search waits for its hint: 10 ms. It takes as long as scanning it."""
+_STEP_PAUSE_SECONDS: Final = 0.002
+"""Between two reads in the background: they take 7 % of the store's time and 15 % of the process's; 1,000,000
+numbers take 3 s."""
+
+_DUE_SECONDS: Final = 0.5
+"""Age from which a search brings the hint up to date on the way, in its own round trip."""
+_STEP_EVENTS: Final = 100
+"""Events read at once: each names up to 100 numbers."""
+_UNUSED_SECONDS: Final = 600.0
+"""A hint that no search has used for so long is dropped."""
+_IN_USE_SECONDS: Final = 10.0
+"""A hint that was used so recently is not dropped for another: it would be read again at once."""
+
+_READ_TOGETHER: Final = 8
+"""Hints read in one round trip."""
+_GROUP: Final = 16
+"""Area codes whose numbers are joined for searches over all area codes."""
+
+
+class State(Enum):
+    """How a hint stands to the store after events were read."""
+
+    UNCHANGED = "unchanged"
+    """There were none."""
+    CHANGED = "changed"
+    """It has all events there were."""
+    BEHIND = "behind"
+    """There are more events."""
+    WRONG = "wrong"
+    """It had all events, but not as many numbers as the store. It is dropped."""
+
+
+class Hints:
+    """Area code → hint."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        """Begin with none; together they take at most `search_hint_megabytes`, 0 for no hints at all."""
+        self._store = store
+        self._budget_bytes = settings.search_hint_megabytes * 2**20
+        # Later the events after its version may have been trimmed.
+        self._kept_seconds = min(_UNUSED_SECONDS, settings.event_retention_seconds / 2)
+        self._hints: dict[str, Hint] = {}
+        self._reading: dict[str, asyncio.Task[Hint | None]] = {}
+        self._filling: dict[str, asyncio.Task[None]] = {}
+        self._reserved_bytes: dict[str, int] = {}
+        self._joined: list[tuple[BitMap, list[Hint]]] = []
+        """Of each group of hints: their numbers, and some that they had; and the hints."""
+        self._covered: AreaCodes | None = None
+        self._uncovered: list[str] = []
+        self._covering: asyncio.Task[None] | None = None
+        self._sync: asyncio.Task[None] | None = None
+        self._next_sync: asyncio.Task[None] | None = None
+
+    def ready(self, area_code: str) -> Hint | None:
+        """Return the hint if there is one that can be brought up to date."""
+        hint = self._hints.get(area_code)
+        if hint is None:
+            return None
+        now = time.monotonic()
+        if now - hint.synced_at > self._kept_seconds:
+            self.drop(area_code)
+            return None
+        hint.used_at = now
+        return hint
+
+    async def read(self, area_code: str) -> Hint | None:
+        """Read the hint of an area code that has none; None if that takes long, or there is no room for it.
+
+        Raises:
+            StoreUnavailable: the store did not answer.
+        """
+        if area_code in self._filling or not self._budget_bytes:
+            return None
+        reading = self._reading.get(area_code)
+        if reading is None:
+            # One read for all searches that wait for it, and it outlives the caller that began it.
+            reading = self._reading[area_code] = asyncio.create_task(self._read(area_code))
+            reading.add_done_callback(lambda _: self._reading.pop(area_code, None))
+        return await asyncio.shield(reading)
+
+    def drop(self, area_code: str) -> None:
+        """Forget a hint."""
+        self._hints.pop(area_code, None)
+        self._reserved_bytes.pop(area_code, None)
+        self._joined.clear()
+        self._covered = None
+
+    async def close(self) -> None:
+        """Stop reading."""
+        shared = (self._covering, self._sync, self._next_sync)
+        tasks = [*self._reading.values(), *self._filling.values(), *(task for task in shared if task)]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def is_due(self, hint: Hint) -> bool:
+        """Whether a search should bring the hint up to date on its way."""
+        return time.monotonic() - hint.synced_at > _DUE_SECONDS
+
+    def sync_commands(self, hint: Hint) -> list[tuple[Argument, ...]]:
+        """Return the commands whose replies `apply` takes."""
+        # Counted twice, for the stock may change between two commands.
+        count = ("ZCARD", store_keys.available(hint.area_code))
+        return [count, _reading_events(hint), count]
+
+    def apply(self, hint: Hint, replies: Sequence[Any]) -> State:
+        """Bring a hint up to date."""
+        before, entries, after = replies
+        self._apply_entries(hint, entries)
+        if len(entries) == _STEP_EVENTS:
+            return State.BEHIND
+        hint.synced_at = time.monotonic()
+        if before == after != len(hint.numbers):
+            self.drop(hint.area_code)
+            return State.WRONG
+        return State.CHANGED if entries else State.UNCHANGED
+
+    async def cover(self, areas: AreaCodes) -> list[str]:
+        """Read the hints of all area codes; return those that have none.
+
+        Raises:
+            StoreUnavailable: the store did not answer.
+        """
+        while self._covered is not areas:
+            self._covering = self._covering or asyncio.create_task(self._cover(areas))
+            await asyncio.shield(self._covering)
+        return [area_code for area_code in self._uncovered if area_code in areas.sizes]
+
+    async def sync_all(self) -> None:
+        """Bring all hints up to date, by events that are read after this call.
+
+        Raises:
+            StoreUnavailable: the store did not answer.
+        """
+        # One read for all callers since the last one began.
+        if self._next_sync is None:
+            self._next_sync = asyncio.create_task(self._sync_after(self._sync))
+        await asyncio.shield(self._next_sync)
+
+    def with_any_of(self, numbers: BitMap) -> dict[str, BitMap]:
+        """Return area code → those of these local numbers that its hint has, where there are any."""
+        if not self._joined:
+            hints = list(self._hints.values())
+            for first in range(0, len(hints), _GROUP):
+                group = hints[first : first + _GROUP]
+                self._joined.append((BitMap.union(*(hint.numbers for hint in group)), group))
+        found = {}
+        for joined, group in self._joined:
+            if joined.intersect(numbers):
+                some = joined & numbers
+                for hint in group:
+                    if hint.numbers.intersect(some):
+                        found[hint.area_code] = hint.numbers & some
+        return found
+
+    def _apply_entries(self, hint: Hint, entries: Sequence[Entry]) -> None:
+        if entries and (added := hint.apply(entries)):
+            for joined, group in self._joined:
+                if hint in group:
+                    joined.update(added)
+
+    async def _cover(self, areas: AreaCodes) -> None:
+        try:
+            missing = [area_code for area_code in areas.sizes if self.ready(area_code) is None]
+            for first in range(0, len(missing), _READ_TOGETHER):
+                await asyncio.gather(*map(self.read, missing[first : first + _READ_TOGETHER]))
+            await self._check_sizes(areas.sizes)
+            self._covered = areas
+            self._uncovered = [area_code for area_code in areas.sizes if area_code not in self._hints]
+        finally:
+            self._covering = None
+
+    async def _check_sizes(self, sizes: Mapping[str, int]) -> None:
+        """Drop and read again the hints that have all events but another size than the store."""
+        await self.sync_all()
+        suspects = [hint for hint in self._hints.values() if len(hint.numbers) != sizes.get(hint.area_code)]
+        for hint in suspects:
+            if self.apply(hint, await self._store.execute_many(self.sync_commands(hint))) is State.WRONG:
+                await self.read(hint.area_code)
+
+    async def _sync_after(self, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait([before])
+        self._sync, self._next_sync = asyncio.current_task(), None
+        began = time.monotonic()
+        hints = list(self._hints.values())
+        behind = {store_keys.events(hint.area_code).encode(): hint for hint in hints}
+        while behind:
+            versions = map(_event_id, behind.values())
+            streams = await self._store.execute("XREAD", "COUNT", _STEP_EVENTS, "STREAMS", *behind, *versions)
+            for key, entries in streams or ():
+                self._apply_entries(behind[key], entries)
+            behind = {key: behind[key] for key, entries in streams or () if len(entries) == _STEP_EVENTS}
+        for hint in hints:
+            hint.synced_at = began
+
+    async def _read(self, area_code: str) -> Hint | None:
+        """Read a small stock; begin to read a large one."""
+        key = store_keys.available(area_code)
+        newest, size, members = await self._store.execute_many(
+            [
+                # First: what changes while the numbers are read is then among the events after it.
+                ("XREVRANGE", store_keys.events(area_code), "+", "-", "COUNT", 1),
+                ("ZCARD", key),
+                _reading_numbers(key, -1),
+            ]
+        )
+        if not self._make_room(area_code, size_bytes(size)):
+            return None
+        hint = Hint(area_code, _version_of(newest))
+        if size > _READ_AT_ONCE:
+            filling = self._filling[area_code] = asyncio.create_task(self._fill(hint, key, members, size))
+            filling.add_done_callback(lambda _: self._filling.pop(area_code, None))
+            return None
+        try:
+            await self._extend(hint, key, members, 0.0)
+        except ValueError as error:
+            self._reserved_bytes.pop(area_code, None)
+            logger.warning("no hint for the search: %s", error)
+            return None
+        self._keep(hint)
+        return hint
+
+    async def _fill(self, hint: Hint, key: str, members: list[bytes], size: int) -> None:
+        try:
+            began = time.monotonic()
+            await self._extend(hint, key, members, _STEP_PAUSE_SECONDS)
+            state = State.BEHIND
+            while state is State.BEHIND:
+                state = self.apply(hint, await self._store.execute_many(self.sync_commands(hint)))
+        # The next search begins again.
+        except (StoreUnavailable, RedisError, ValueError) as error:
+            self._reserved_bytes.pop(hint.area_code, None)
+            logger.warning("no hint for the search in area code %s: %s", hint.area_code, error)
+        else:
+            logger.debug("read %s numbers of %s in %.1f s", size, hint.area_code, time.monotonic() - began)
+            self._keep(hint)
+
+    async def _extend(self, hint: Hint, key: str, members: list[bytes], pause_seconds: float) -> None:
+        hint.extend(members)
+        while len(members) == _STEP_NUMBERS:
+            if pause_seconds:
+                await asyncio.sleep(pause_seconds)
+            # By score: ranks move while numbers come and go.
+            members = await self._store.execute(*_reading_numbers(key, int(members[-1][5:])))
+            hint.extend(members)
+
+    def _keep(self, hint: Hint) -> None:
+        hint.used_at = hint.synced_at = time.monotonic()
+        # Not yet brought up to date.
+        hint.synced_at -= _DUE_SECONDS
+        self._hints[hint.area_code] = hint
+        self._joined.clear()
+        self._covered = None
+
+    def _make_room(self, area_code: str, needed_bytes: int) -> bool:
+        """Reserve memory for a hint; drop those that no search uses, the longest unused first."""
+        now = time.monotonic()
+        free_bytes = self._budget_bytes - sum(self._reserved_bytes.values())
+        for hint in sorted(self._hints.values(), key=lambda hint: hint.used_at):
+            unused_seconds = now - hint.used_at
+            is_needed = free_bytes < needed_bytes and unused_seconds > _IN_USE_SECONDS
+            if is_needed or unused_seconds > self._kept_seconds:
+                free_bytes += self._reserved_bytes[hint.area_code]
+                self.drop(hint.area_code)
+        if free_bytes < needed_bytes:
+            return False
+        self._reserved_bytes[area_code] = needed_bytes
+        return True
+
+
+def _reading_numbers(key: str, after: int) -> tuple[Argument, ...]:
+    """Return the command that reads the lowest numbers above a local number."""
+    return "ZRANGE", key, score(after + 1, 0), "+inf", "BYSCORE", "LIMIT", 0, _STEP_NUMBERS
+
+
+def _reading_events(hint: Hint) -> tuple[Argument, ...]:
+    return "XRANGE", store_keys.events(hint.area_code), f"({_event_id(hint)}", "+", "COUNT", _STEP_EVENTS
+
+
+def _event_id(hint: Hint) -> str:
+    ms, sequence = hint.version
+    return f"{ms}-{sequence}"
+
+
+def _version_of(newest: Sequence[Entry]) -> Version:
+    return parse_version(newest[0][0]) if newest else (0, 0)
