@@ -6,22 +6,25 @@ from litestar_granian import GranianPlugin
 from api.api_keys import create_key, get_key, list_keys, revoke_key, rotate_key
 from api.bulk import get_bulk_order, order_in_bulk
 from api.docs import docs_routes, openapi_config
-from api.edge import Edge
+from api.edge import SHORT_SEARCH, Edge
 from api.error_answers import answer_error
 from api.health import healthz, readyz
 from api.inventory_coverage import get_coverage
 from api.inventory_feeds import start_sync, upload_feed
 from api.inventory_syncs import confirm_a_sync, get_rejects, get_sync, list_all_syncs, roll_back_a_sync
-from api.json_body import StrictRequest
+from api.json_body import MAX_BODY_BYTES, StrictRequest
 from api.numbers import change_number, get_number, list_numbers, release_in_bulk, release_number
 from api.orders import cancel_an_order, get_order, list_all_orders, order_numbers
 from api.search import search_numbers
-from api.services import lifespan
+from api.services import lifespan, services_in
+from api.short_search import ShortSearch
 from shared.feeds.profiles import BadProfiles, read_profiles
 from shared.logs import set_up_logs
 from shared.settings import BadSetting, Settings, read_settings
 
-_MAX_BODY_BYTES = 64 * 1024
+
+def _prepare_short_search(app: Litestar) -> None:
+    app.state[SHORT_SEARCH] = ShortSearch(services_in(app))
 
 
 def create_app(settings: Settings | None = None) -> Litestar:
@@ -69,9 +72,10 @@ def create_app(settings: Settings | None = None) -> Litestar:
             *docs_routes,
         ],
         request_class=StrictRequest,
-        request_max_body_size=_MAX_BODY_BYTES,
+        request_max_body_size=MAX_BODY_BYTES,
         exception_handlers={Exception: answer_error},
         lifespan=[lifespan(settings, profiles)],
+        on_startup=[_prepare_short_search],
         openapi_config=openapi_config(),
         # It would take the root logger from us; ours are set up above.
         logging_config=None,

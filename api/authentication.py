@@ -22,7 +22,7 @@ Check = Callable[[Connection], None]
 
 _TICKET = "ticket"
 _ADMITTED_AT = "admitted_at"
-_SLOW_SECONDS = 0.1
+SLOW_SECONDS = 0.1
 """A body that takes longer may outlive its key. With the time for which a record is believed, it is 0.6 s."""
 _STRANGER_RETRY_SECONDS = 1
 
@@ -78,7 +78,7 @@ async def check_still_known(connection: Connection) -> None:
         StoreUnavailable: the store did not answer.
     """
     state = connection.scope["state"]
-    if time.monotonic() - state[_ADMITTED_AT] > _SLOW_SECONDS:
+    if time.monotonic() - state[_ADMITTED_AT] > SLOW_SECONDS:
         await _authenticate(connection, services_of(connection))
         state[_ADMITTED_AT] = time.monotonic()
 
@@ -98,7 +98,8 @@ async def _admit(connection: Connection, scope: Scope, kind: Limited, check: Che
     if limit is not None:
         ticket = Ticket(services.store, services.refusals, caller.key.org_id, kind, limit)
         connection.scope["state"][_TICKET] = ticket
-        ticket.check_refusals()
+        if ticket.is_refused:
+            raise ticket.refusal()
 
 
 async def _authenticate(connection: Connection, services: Services) -> Caller:
@@ -108,7 +109,7 @@ async def _authenticate(connection: Connection, services: Services) -> Caller:
         Unauthorized: alike for all that can be wrong with it.
         RateLimited: the key is not known, and too many of those have come.
     """
-    secret = _bearer(connection.headers.getall("authorization", []))
+    secret = bearer_token(connection.headers.getall("authorization", []))
     # The checksum is looked at first: a mistyped or invented key costs the store nothing.
     if secret is None or not is_well_formed(secret):
         raise Unauthorized
@@ -121,8 +122,8 @@ async def _authenticate(connection: Connection, services: Services) -> Caller:
     return caller
 
 
-def _bearer(headers: list[str]) -> str | None:
-    """Give the token of the one `Authorization: Bearer` header, or None."""
+def bearer_token(headers: list[str]) -> str | None:
+    """Return the token of the one `Authorization: Bearer` header, or None."""
     if len(headers) != 1:
         return None
     scheme, _, token = headers[0].partition(" ")

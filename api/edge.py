@@ -3,8 +3,8 @@
 Neither a hook nor a middleware of Litestar sees requests without a route as well as those whose caller left.
 """
 
-import asyncio
 import time
+from typing import Final
 
 from litestar import Litestar
 from litestar.enums import ScopeType
@@ -20,14 +20,14 @@ from litestar.types import (
     Send,
 )
 
+from api.disconnects import LONG_SECONDS, has_left
 from api.request_id import begin_request_id
 from api.request_log import log_request
 from api.response_headers import add_headers
+from api.search import SEARCH_PATH
+from api.short_search import ShortSearch
 
-_LONG_SECONDS = 0.25
-"""Who was answered sooner has hardly left; looking whether he did takes longer than most answers."""
-_LOOK_SECONDS = 0.02
-"""The server tells it from a thread of its own; on a busy machine 1 ms was not always enough."""
+SHORT_SEARCH: Final = "short_search"
 
 _NOWHERE = "/-"
 """A path without a route."""
@@ -48,7 +48,14 @@ class Edge(Litestar):
         if scope["type"] != ScopeType.HTTP:
             await super().__call__(scope, receive, send)
             return
-        exchange = _Exchange(scope, receive, send)  # type: ignore[arg-type]  # of an HTTP scope
+        began = time.perf_counter()
+        if scope["path"] == SEARCH_PATH and scope["method"] == "POST":
+            short: ShortSearch = self.state[SHORT_SEARCH]
+            unanswered = await short.answer(scope, receive, send)  # type: ignore[arg-type]  # of an HTTP scope
+            if unanswered is None:
+                return
+            receive = unanswered
+        exchange = _Exchange(scope, receive, send, began)  # type: ignore[arg-type]  # of an HTTP scope
         if not _is_plain(exchange.scope):
             exchange.scope["path"] = _NOWHERE
         try:
@@ -71,9 +78,9 @@ class _Exchange:
 
     __slots__ = ("_began", "_is_answered", "_is_client_gone", "_receive", "_send", "_status", "scope")
 
-    def __init__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: HTTPScope, receive: Receive, send: Send, began: float) -> None:
         self.scope, self._receive, self._send = scope, receive, send
-        self._began = time.perf_counter()
+        self._began = began
         self._status: int | None = None
         self._is_answered = self._is_client_gone = False
         scope.setdefault("state", {})
@@ -92,8 +99,8 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self._status = message["status"]
             add_headers(message, self.scope)
-            if time.perf_counter() - self._began > _LONG_SECONDS:
-                await self._look_for_client()
+            if time.perf_counter() - self._began > LONG_SECONDS and await has_left(self._receive):
+                self._is_client_gone = True
         elif message["type"] == "http.response.body" and not message.get("more_body"):
             self._is_answered = True
         await self._send(message)
@@ -102,10 +109,3 @@ class _Exchange:
         """Tell of it."""
         seconds = time.perf_counter() - self._began
         log_request(self.scope, self._status, seconds, is_client_gone=self._is_client_gone)
-
-    async def _look_for_client(self) -> None:
-        """Note when nobody waits for the answer any more; whatever else comes now has come too late."""
-        try:
-            await asyncio.wait_for(self.receive(), _LOOK_SECONDS)
-        except TimeoutError:
-            return

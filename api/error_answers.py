@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
@@ -38,9 +39,28 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 
 
 def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[Failure]:
-    """Turn whatever was raised into an answer."""
-    api_error = _api_error(error)
+    """Return the answer to an error that was raised behind the router."""
     request_id = request_id_of(request.scope)
+    api_error = _logged_api_error(error, request_id)
+    return Response(
+        failure_of(api_error, request_id),
+        status_code=api_error.status,
+        headers=api_error.headers,
+        media_type="application/json",
+    )
+
+
+def render_error(error: Exception, request_id: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Return the answer to an error that was raised ahead of the router: status, headers and body."""
+    api_error = _logged_api_error(error, request_id)
+    headers = [(name.lower().encode(), value.encode()) for name, value in api_error.headers.items()]
+    body = msgspec.json.encode(failure_of(api_error, request_id))
+    return api_error.status, [(b"content-type", b"application/json"), *headers], body
+
+
+def _logged_api_error(error: Exception, request_id: str) -> ApiError:
+    """Return the error of the contract for whatever was raised, and log what a person has to know of it."""
+    api_error = _api_error(error)
     fields = {"request_id": request_id}
     if isinstance(api_error, InternalError):
         logger.error("unhandled error", exc_info=error, extra=fields)
@@ -48,12 +68,7 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[
         logger.error("a feed cannot be spooled: %s", api_error.reason, extra=fields)
     elif isinstance(api_error, Unavailable):
         logger.warning("the store is unavailable, or the outcome not known: %s", error, extra=fields)
-    return Response(
-        failure_of(api_error, request_id),
-        status_code=api_error.status,
-        headers=api_error.headers,
-        media_type="application/json",
-    )
+    return api_error
 
 
 def _api_error(error: Exception) -> ApiError:

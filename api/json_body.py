@@ -19,9 +19,10 @@ from msgspec.inspect import ListType, Metadata, UnionType, type_info
 from api.authentication import check_still_known, ticket_of, wait_for_permit
 from api.errors import InvalidInput, RequestTimeout, UnsupportedMediaType, ValidationFailed
 
-_BODY_SECONDS: Final = 10.0
+BODY_SECONDS: Final = 10.0
 """In which a whole body has to come: at the most that it may have, 6.5 KB a second. The server ends slow
 headers by itself, but would wait for a body for ever."""
+MAX_BODY_BYTES: Final = 64 * 1024
 _NO_ENCODING: Final = ("", "identity", "chunked")
 """What says nothing of the body's own bytes: nothing here decompresses, and 64 KiB could become 64 MiB."""
 
@@ -68,7 +69,7 @@ class StrictRequest(Request[Any, Any, Any]):
         if not self._is_plain_json():
             raise UnsupportedMediaType
         try:
-            async with asyncio.timeout(_BODY_SECONDS):
+            async with asyncio.timeout(BODY_SECONDS):
                 body = await super().body()
         except TimeoutError as error:
             raise RequestTimeout from error

@@ -67,11 +67,16 @@ class KeyCache:
         self._store = store
         self._pepper = settings.key_pepper
         self._max_age_seconds = settings.key_cache_seconds
-        self._callers: OrderedDict[str, _Entry] = OrderedDict()
-        self._strangers: OrderedDict[str, _Entry] = OrderedDict()
-        self._questions: dict[str, _Question] = {}
+        self._callers: OrderedDict[bytes, _Entry] = OrderedDict()
+        self._strangers: OrderedDict[bytes, _Entry] = OrderedDict()
+        self._questions: dict[bytes, _Question] = {}
         self._strangers_left = float(_STRANGERS_A_SECOND)
         self._counted_at = time.monotonic()
+
+    def known(self, secret: str) -> Caller | None:
+        """Return the caller with this secret if its record is in the cache and young enough."""
+        entry = self._callers.get(_name_of(secret))
+        return entry.caller if entry is not None and time.monotonic() < entry.good_until else None
 
     async def find(self, secret: str) -> Caller | None:
         """Give who has this secret; None when it is nobody's, or its key is dead.
@@ -80,8 +85,7 @@ class KeyCache:
             TooManyStrangers: it is not known, and was not looked up.
             StoreUnavailable: the store did not answer.
         """
-        # Not the secret itself: it is in memory for no longer than its request.
-        name = hashlib.sha256(secret.encode()).hexdigest()
+        name = _name_of(secret)
         entry = self._callers.get(name) or self._strangers.get(name)
         if entry is None or time.monotonic() >= entry.good_until:
             entry = await self._asked(name, secret)
@@ -95,7 +99,7 @@ class KeyCache:
         for question in self._questions.values():
             question.forgotten.add(key_id)
 
-    async def _asked(self, name: str, secret: str) -> _Entry:
+    async def _asked(self, name: bytes, secret: str) -> _Entry:
         """Ask the store, once for all who ask the same at the same time."""
         entry = None
         while entry is None:
@@ -112,7 +116,7 @@ class KeyCache:
                 entry = None
         return entry
 
-    def _ask(self, name: str, secret: str) -> _Question:
+    def _ask(self, name: bytes, secret: str) -> _Question:
         asked_at = time.monotonic()
         answer = asyncio.create_task(self._answer(secret, asked_at))
         question = self._questions[name] = _Question(answer, asked_at, set())
@@ -129,7 +133,7 @@ class KeyCache:
             good_until = min(good_until, asked_at + (found.key.expires_ms - found.at_ms) / 1000)
         return _Entry(Caller(found.key, found.overrides), good_until)
 
-    def _note(self, name: str, question: _Question) -> None:
+    def _note(self, name: bytes, question: _Question) -> None:
         """Keep an answer that has come, unless a later question is under way."""
         if self._questions.get(name) is not question:
             return
@@ -140,7 +144,7 @@ class KeyCache:
         if entry.caller is None or entry.caller.key.id not in question.forgotten:
             self._keep(name, entry)
 
-    def _keep(self, name: str, entry: _Entry) -> None:
+    def _keep(self, name: bytes, entry: _Entry) -> None:
         if entry.caller is not None and name not in self._callers:
             self._strangers_left += 1
         self._callers.pop(name, None)
@@ -158,6 +162,11 @@ class KeyCache:
         if self._strangers_left < 1:
             raise TooManyStrangers
         self._strangers_left -= 1
+
+
+def _name_of(secret: str) -> bytes:
+    """Return the name of an entry: not the secret itself, which is in memory only while its request is."""
+    return hashlib.sha256(secret.encode()).digest()
 
 
 async def follow_changes(redis_url: str, timeout_seconds: float, keys: KeyCache) -> None:

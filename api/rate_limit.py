@@ -4,14 +4,13 @@ An organization that was refused is refused in the process until its `Retry-Afte
 store nothing.
 """
 
-import asyncio
 import math
 import time
 
 from msgspec import Struct
 
 from api.errors import RateLimited
-from shared.atomic.permit_operations import Permit, take_permit
+from shared.atomic.permit_operations import PendingPermit, take_permit
 from shared.rate_limits import Limit, Limited
 from shared.store import Store
 
@@ -49,27 +48,26 @@ class Ticket(Struct):
     organization: str
     kind: Limited
     limit: Limit
-    asked: "asyncio.Task[Permit] | None" = None
+    asked: PendingPermit | None = None
     said: str = ""
     """Of the limit, in the answer."""
 
-    def check_refusals(self) -> None:
-        """Raise `RateLimited` when the organization was refused a moment ago."""
-        if left := self.refusals.seconds_left(self.organization, self.kind, self.limit):
-            raise self._refused(math.ceil(left))
+    @property
+    def is_refused(self) -> bool:
+        """Whether the organization was refused a moment ago."""
+        return self.refusals.seconds_left(self.organization, self.kind, self.limit) > 0
 
-    def ask(self) -> "asyncio.Task[Permit]":
-        """Send for the permit, if that was not done, ahead of what tasks that are made later send.
+    def refusal(self) -> RateLimited:
+        """Return the error of an organization that was refused a moment ago."""
+        left = self.refusals.seconds_left(self.organization, self.kind, self.limit)
+        return self._refused(max(1, math.ceil(left)))
 
-        In a task of its own and not at once: the store would be sent this command alone, before the
-        tasks of a search have begun, and these would wait for the next round trip.
-        """
+    def ask(self) -> PendingPermit:
+        """Send for the permit, unless that was done: ahead of all commands that are given later."""
         if self.asked is None:
-            self.asked = asyncio.create_task(
-                take_permit(self.store, self.organization, self.kind, self.limit.worth, self.limit.burst)
+            self.asked = take_permit(
+                self.store, self.organization, self.kind, self.limit.worth, self.limit.burst
             )
-            # The request may come to another end before anybody waits for it.
-            self.asked.add_done_callback(lambda asked: asked.cancelled() or asked.exception())
         return self.asked
 
     async def wait(self) -> None:
@@ -79,7 +77,7 @@ class Ticket(Struct):
             RateLimited: the organization has made too many requests.
             StoreUnavailable: the store did not answer.
         """
-        permit = await self.ask()
+        permit = await self.ask().wait()
         self.said = f"r={permit.left};t={math.ceil(permit.whole_in / _MICROSECONDS)}"
         if not permit.is_granted:
             seconds = max(1, math.ceil(permit.next_in / _MICROSECONDS))

@@ -3,6 +3,7 @@
 from litestar.types import HTTPResponseStartEvent, Scope
 
 from api.authentication import ticket_of
+from api.rate_limit import Ticket
 from api.request_id import request_id_of
 
 _UNLESS_SAID = (
@@ -19,8 +20,8 @@ def add_headers(message: HTTPResponseStartEvent, scope: Scope) -> None:
     """Put the request's id, what its limit is, and how browsers have to treat it into a response."""
     headers = list(message["headers"])
     said = {name.lower() for name, _ in headers}
-    headers += [header for header in _UNLESS_SAID if header[0] not in said]
-    headers.append((b"x-request-id", request_id_of(scope).encode()))
+    common = common_headers(request_id_of(scope), ticket_of(scope))
+    headers += [header for header in common if header[0] not in said]
     if scope.get("method") == "OPTIONS" and b"allow" in said:
         # Of a path with several handlers Litestar itself names the methods of the first one only.
         routes = scope["litestar_app"].routes
@@ -29,7 +30,12 @@ def add_headers(message: HTTPResponseStartEvent, scope: Scope) -> None:
         }
         headers = [header for header in headers if header[0].lower() != b"allow"]
         headers.append((b"allow", ", ".join(sorted(methods)).encode()))
-    ticket = ticket_of(scope)
-    for name, value in ticket.fields().items() if ticket else ():
-        headers.append((name.lower().encode(), value.encode()))
     message["headers"] = headers
+
+
+def common_headers(request_id: str, ticket: Ticket | None) -> list[tuple[bytes, bytes]]:
+    """Return the headers that every response has, and those of the caller's rate limit."""
+    headers = [*_UNLESS_SAID, (b"x-request-id", request_id.encode())]
+    if ticket is not None:
+        headers += [(name.lower().encode(), value.encode()) for name, value in ticket.fields().items()]
+    return headers

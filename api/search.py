@@ -1,6 +1,9 @@
-"""`POST /v1/phone-numbers/search`: preview available numbers without reserving anything."""
+"""`POST /v1/phone-numbers/search`: preview available numbers without reserving anything.
 
-from typing import Annotated, Any
+Most searches are answered by `short_search.py`, ahead of the router, with the same parts.
+"""
+
+from typing import Annotated, Any, Final
 
 from litestar import Request, post
 from litestar.openapi.datastructures import ResponseSpec
@@ -25,6 +28,8 @@ from api.services import services_of
 from shared.api_keys import Scope
 from shared.phone_number import NumberType, number_type_of
 from shared.search.search import Query
+
+SEARCH_PATH: Final = "/v1/phone-numbers/search"
 
 _DEFAULT_QUANTITY = 10
 _MAX_QUANTITY = 100
@@ -94,7 +99,7 @@ _FOUND = {
 
 
 @post(
-    "/v1/phone-numbers/search",
+    SEARCH_PATH,
     guards=[requires_search(Scope.NUMBERS_WRITE)],
     status_code=200,
     operation_id="searchPhoneNumbers",
@@ -127,15 +132,19 @@ async def search_numbers(
     Which of the matching numbers are shown is random, so that callers who ask at the same time are shown
     different ones. Every number that is available and matches can be found.
     """
-    services = services_of(request)
     # Not one after the other: the permit is on its way in the same batch, ahead of the search.
-    found = await services.search.find(_query_of(data))
+    found = await services_of(request).search.find(query_of(data))
     await wait_for_permit(request)
-    return Success(
-        data=[AvailableNumber(number, number_type_of(number[2:5])) for number in map(bytes.decode, found)]
-    )
+    return answer_of(found)
 
 
-def _query_of(wanted: SearchRequest) -> Query:
+def answer_of(found: list[bytes]) -> Success[list[AvailableNumber]]:
+    """Return the answer with these numbers (E.164)."""
+    numbers = map(bytes.decode, found)
+    return Success(data=[AvailableNumber(number, number_type_of(number[2:5])) for number in numbers])
+
+
+def query_of(wanted: SearchRequest) -> Query:
+    """Return the criteria of a request."""
     quantity = _DEFAULT_QUANTITY if wanted.quantity is None else min(wanted.quantity, _MAX_QUANTITY)
     return Query(wanted.area_code, wanted.number_type, wanted.pattern or "", quantity)

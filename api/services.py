@@ -38,7 +38,12 @@ class Services(Struct, frozen=True):
 
 def services_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Services:
     """Give the services of the app that this connection came to."""
-    services: Services = connection.app.state[_STATE_KEY]
+    return services_in(connection.app)
+
+
+def services_in(app: Litestar) -> Services:
+    """Return the services of an app."""
+    services: Services = app.state[_STATE_KEY]
     return services
 
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from shared import store_keys
-from shared.atomic.script import Script
+from shared.atomic.script import Run, Script
 from shared.store import Store
 
 _TAKE_PERMIT = Script("take_permit")
@@ -21,11 +21,21 @@ class Permit(NamedTuple):
     """Until the next request may come; 0 when one may now."""
 
 
-async def take_permit(store: Store, organization: str, name: str, worth: int, burst: int) -> Permit:
-    """Let a request through, or say when to come again.
+class PendingPermit(NamedTuple):
+    """A permit that was asked for; others may be asked for, and commands given, before it arrives."""
 
-    Of requests under `name` at most `burst` may come at once, and each is worth so many microseconds.
+    run: Run
+
+    async def wait(self) -> Permit:
+        """Return it; raises `StoreUnavailable`."""
+        is_granted, left, whole_in, next_in = await self.run.reply()
+        return Permit(bool(is_granted), left, whole_in, next_in)
+
+
+def take_permit(store: Store, organization: str, name: str, worth: int, burst: int) -> PendingPermit:
+    """Ask for a permit for one request.
+
+    Of requests under `name` at most `burst` pass at once, and each is worth so many microseconds.
     """
     keys = [store_keys.permits(organization, name)]
-    is_granted, left, whole_in, next_in = await _TAKE_PERMIT.run(store, keys, worth, burst)
-    return Permit(bool(is_granted), left, whole_in, next_in)
+    return PendingPermit(_TAKE_PERMIT.start(store, keys, worth, burst))

@@ -1,5 +1,6 @@
 """Lua scripts of the store: loaded from their files, run by digest."""
 
+import asyncio
 import hashlib
 import re
 from importlib.resources import files
@@ -31,9 +32,33 @@ class Script:
         self._digest = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest()
 
     async def run(self, store: Store, keys: list[str], *arguments: Argument) -> Any:
-        """Run the script and give its reply; raises like `Store.execute`."""
+        """Run the script and return its reply; raises like `Store.execute`."""
+        return await self.start(store, keys, *arguments).reply()
+
+    def start(self, store: Store, keys: list[str], *arguments: Argument) -> "Run":
+        """Send the script; its reply is waited for later."""
+        return Run(store, self._source, self._digest, (len(keys), *keys, *arguments))
+
+
+class Run:
+    """A script that was sent, ahead of all commands that are given later."""
+
+    def __init__(self, store: Store, source: str, digest: str, arguments: tuple[Argument, ...]) -> None:
+        self._store, self._source, self._arguments = store, source, arguments
+        self._sent = store.execute("EVALSHA", digest, *arguments)
+        # The caller may come to another end before it waits for the reply.
+        self._sent.add_done_callback(_retrieve)
+
+    async def reply(self) -> Any:
+        """Return the reply; raises like `Store.execute`."""
         try:
-            return await store.execute("EVALSHA", self._digest, len(keys), *keys, *arguments)
+            return await self._sent
         except NoScriptError:
-            # After a restart or a failover the store has forgotten its scripts; EVAL teaches it again.
-            return await store.execute("EVAL", self._source, len(keys), *keys, *arguments)
+            # After a restart or a failover the store has no scripts; EVAL loads it again.
+            return await self._store.execute("EVAL", self._source, *self._arguments)
+
+
+def _retrieve(sent: "asyncio.Future[Any]") -> None:
+    """Mark an error as retrieved, which asyncio would else log."""
+    if not sent.cancelled():
+        sent.exception()

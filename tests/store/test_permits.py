@@ -47,7 +47,7 @@ class Taken(NamedTuple):
 
 
 async def take(store: Store, worth: int, burst: int, organization: str = ORGANIZATION) -> Permit:
-    return await take_permit(store, organization, "search", worth, burst)
+    return await take_permit(store, organization, "search", worth, burst).wait()
 
 
 async def take_at(store: Store, worth: int, burst: int) -> Taken:
@@ -183,7 +183,7 @@ async def test_organizations_and_kinds_have_limits_of_their_own(store: Store) ->
     assert not (await take(store, HOUR, 1)).is_granted
 
     assert (await take(store, HOUR, 1, "another")).is_granted
-    assert (await take_permit(store, ORGANIZATION, "write", HOUR, 1)).is_granted
+    assert (await take_permit(store, ORGANIZATION, "write", HOUR, 1).wait()).is_granted
 
 
 async def test_a_limit_that_is_raised_counts_at_once(store: Store) -> None:
@@ -267,7 +267,7 @@ async def test_the_extremes_that_can_be_set_are_computed_to_the_microsecond(
 async def test_a_permit_is_taken_ahead_of_what_is_sent_after_it(store: Store) -> None:
     await take(store, HOUR, 2)
 
-    asked = asyncio.create_task(take_permit(store, ORGANIZATION, "search", HOUR, 2))
+    asked = asyncio.create_task(take_permit(store, ORGANIZATION, "search", HOUR, 2).wait())
     kept = asyncio.create_task(store.execute("GET", KEY))
     permit = await asked
 

@@ -398,7 +398,7 @@ async def do_note_key_uses(store: Store) -> None:
 
 
 async def do_take_permit(store: Store) -> None:
-    permits = [await take_permit(store, ORGANIZATION, "search", 60_000_000, 1) for _ in range(2)]
+    permits = [await take_permit(store, ORGANIZATION, "search", 60_000_000, 1).wait() for _ in range(2)]
     assert [permit.is_granted for permit in permits] == [True, False]
 
 
