@@ -202,8 +202,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Set the options of the socket."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
-        self._transport = transport
+        # uvloop's transport is not registered as one of asyncio's classes.
+        self._transport = cast("asyncio.Transport", transport)
         self._sent_at = self._loop.time()
         link = transport.get_extra_info("socket")
         if link.family != socket.AF_UNIX:
