@@ -22,7 +22,9 @@ API_CLIENT = "api"
 """Name of the connections of API processes, for those who look at whether somebody is served."""
 
 _BATCH_COMMANDS = 64
-"""Commands in one write: enough to share its cost, few enough that other clients of the store are served."""
+"""Commands in one write. Larger batches are no faster (256 callers: 8.4 µs a command, 8.0 without a bound),
+but keep other clients of the store waiting: with 3,000 scripts of 0.15 ms given at once, a PING of another
+client takes 48 ms (p99) with 64, 85 with 128, 231 without a bound. The time-out is that of one batch."""
 
 _IDLE_SECONDS = 0.02
 """After so long without a write the event loop is asked first whether the store has closed the connection."""
@@ -31,8 +33,12 @@ _IDLE_SECONDS = 0.02
 class Store:
     """A client with one connection, which is made at first use and made again after a loss.
 
-    Commands gather while a batch is in flight and leave in one write when its replies have arrived. A
-    command is never sent twice. Each command has its own future, so the reply of a cancelled caller is
+    Commands gather while a batch is in flight and leave in one write when its replies have arrived. Writing
+    in every turn of the event loop instead costs the same (32 and 256 callers: 9.2 and 8.4 µs a command,
+    against 9.0 and 8.4), takes more writes when callers are spread over time (39 commands a write against
+    46), and fills the socket's buffer while the store is slow.
+
+    A command is never sent twice. Each command has its own future, so the reply of a cancelled caller is
     given to no other.
     """
 

@@ -124,9 +124,10 @@ class Connection(asyncio.Protocol):
     def __init__(self, timeout_seconds: float) -> None:
         """Prepare for `open_connection`; there must be a running event loop."""
         self.on_idle: Callable[[], None] = _ignore
-        """Called when a batch has all its replies, and when the connection was closed after a refusal."""
+        """Called when the batch in flight has all its replies, and when the connection is closed without one
+        or after a refusal: commands that were not sent yet can be sent, over this connection or the next."""
         self.on_lost: Callable[[str], None] = _ignore
-        """Called with the reason when the connection was lost, after the batch in flight has failed."""
+        """Called with the reason when a batch has failed because the connection was lost or timed out."""
         self._timeout_seconds = timeout_seconds
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(
@@ -183,9 +184,14 @@ class Connection(asyncio.Protocol):
             await asyncio.wait([self._gone])
 
     def _lose(self, reason: str) -> None:
-        if not self._is_closed:
-            self.close(reason)
+        if self._is_closed:
+            return
+        was_busy = self.is_busy
+        self.close(reason)
+        if was_busy:
             self.on_lost(reason)
+        else:
+            self.on_idle()
 
     def _check_deadline(self) -> None:
         self._timer = None

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
 
-from redis.asyncio.connection import RedisSSLContext, parse_url
+from redis.asyncio.connection import RedisSSLContext, SSLConnection, parse_url
 
 _TLS_PREFIX = "ssl_"
 
@@ -40,7 +40,7 @@ class StoreUrl:
             database=parts.get("db", cls.database),
             username=parts.get("username"),
             password=parts.get("password"),
-            is_tls=url.startswith("rediss:"),
+            is_tls=parts.get("connection_class") is SSLConnection,
             tls_options={name: value for name, value in parts.items() if name.startswith(_TLS_PREFIX)},
         )
 

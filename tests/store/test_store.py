@@ -35,7 +35,7 @@ async def echo(store: Store, text: str) -> Any:
 
 
 async def until_a_batch_is_in_flight(store: Store) -> None:
-    while store._connection is None or not store._connection.is_busy:
+    while store._connection is None or not store._connection.is_busy:  # noqa: ASYNC110
         await asyncio.sleep(0)
 
 
