@@ -15,6 +15,7 @@ from shared.api_keys import ApiKey, find_api_key
 from shared.rate_limits import Overrides
 from shared.settings import Settings
 from shared.store import Store
+from shared.store_url import StoreUrl
 
 logger = logging.getLogger(__name__)
 
@@ -174,12 +175,11 @@ async def follow_changes(redis_url: str, timeout_seconds: float, keys: KeyCache)
 
     While the link is cut, nothing is lost but time: records are believed for `key_cache_seconds` only.
     """
+    options = StoreUrl.parse(redis_url).client_options
     while True:
         try:
             async with (
-                Redis.from_url(
-                    redis_url, socket_connect_timeout=timeout_seconds, socket_keepalive=True
-                ) as client,
+                Redis(**options, socket_connect_timeout=timeout_seconds, socket_keepalive=True) as client,
                 client.pubsub(ignore_subscribe_messages=True) as link,
             ):
                 await link.subscribe(store_keys.API_KEYS_CHANGED)

@@ -1,15 +1,16 @@
 """The queue between those who bring work and the worker: job names, payloads and how they travel."""
 
+import math
 from typing import Any, Final
 
 import msgspec
-from arq.connections import ArqRedis
+from arq.connections import ArqRedis, RedisSettings
 from arq.constants import default_queue_name, health_check_key_suffix
-from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
 from shared.atomic.order_operations import OrderRef
 from shared.store import StoreUnavailable
+from shared.store_url import StoreUrl
 
 INGEST_FEED: Final = "ingest_feed"
 """Job: run the queued syncs of a carrier's feed. Argument: carrier. A wake-up only: what is to be done
@@ -40,15 +41,32 @@ def deserialize_job(data: bytes) -> dict[str, Any]:
     return decoded
 
 
+def queue_settings(url: str, timeout_seconds: float) -> RedisSettings:
+    """Return how arq's workers connect to the queue.
+
+    arq's own `RedisSettings.from_dsn` neither decodes a password nor reads the options of TLS.
+    """
+    options = StoreUrl.parse(url).client_options
+    return RedisSettings(
+        database=options.pop("db"),
+        # arq counts whole seconds.
+        conn_timeout=math.ceil(timeout_seconds),
+        **options,
+    )
+
+
 class JobQueue:
     """Puts jobs into the worker's queue."""
 
     def __init__(self, url: str, timeout_seconds: float) -> None:
         """Prepare; connects at first use."""
-        pool = ConnectionPool.from_url(
-            url, socket_timeout=timeout_seconds, socket_connect_timeout=timeout_seconds
+        self._arq = ArqRedis(
+            **StoreUrl.parse(url).client_options,
+            socket_timeout=timeout_seconds,
+            socket_connect_timeout=timeout_seconds,
+            job_serializer=serialize_job,
+            job_deserializer=deserialize_job,
         )
-        self._arq = ArqRedis(pool, job_serializer=serialize_job, job_deserializer=deserialize_job)
 
     async def wake_feed(self, carrier: str) -> None:
         """Have a worker look at this carrier's queued syncs; raises `StoreUnavailable`."""

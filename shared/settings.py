@@ -34,6 +34,18 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 _SECRETS = frozenset({"key_pepper"})
 """Fields whose values are never shown."""
 
+_URL_OPTIONS: Final = (
+    "db",
+    "ssl_ca_certs",
+    "ssl_ca_data",
+    "ssl_cert_reqs",
+    "ssl_certfile",
+    "ssl_check_hostname",
+    "ssl_keyfile",
+)
+"""Options in the store's URL: those that every client of the store understands, arq's workers included."""
+_CERTIFICATE_CHECKS: Final = ("none", "optional", "required")
+
 
 class BadSetting(ValueError):
     """An environment variable holds a value that cannot be used; says which, its value, and why."""
@@ -157,8 +169,12 @@ def check_redis_url(url: str) -> None:
         raise ValueError("it has no host, or a port that is none; has the password characters to be escaped?")
     options = parse_qs(parts.query)
     for option in options:
-        if option != "db" and not option.startswith("ssl_"):
-            raise ValueError(f"it sets {option!r:.40}; only db and ssl_… can be set there")
+        if option not in _URL_OPTIONS:
+            raise ValueError(f"it sets {option!r:.40}; only {', '.join(_URL_OPTIONS)} can be set there")
+    if options.get("ssl_cert_reqs", ["required"])[0] not in _CERTIFICATE_CHECKS:
+        raise ValueError(f"its ssl_cert_reqs is none of {', '.join(_CERTIFICATE_CHECKS)}")
+    if parts.scheme == "unix" and not parts.path:
+        raise ValueError("it has no path of a socket")
     database = "" if parts.scheme == "unix" else parts.path.removeprefix("/")
     if any(number and not number.isdigit() for number in (database, *options.get("db", []))):
         raise ValueError("its database is no number")

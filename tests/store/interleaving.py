@@ -20,6 +20,7 @@ from shared.atomic import script
 from shared.atomic.area_operations import Unavailable, read_record
 from shared.stock_score import KEPT
 from shared.store import Argument, Store, StoreUnavailable
+from tests.futures import done
 
 _CLOCK = "test:clock"
 _BEGIN_MS = 1_700_000_000_000
@@ -193,11 +194,11 @@ class _Stopped(Store):
         self._play = play
         self.is_dead = False
 
-    async def execute(self, *command: Argument) -> Any:
-        return await self._wait(command)
+    def execute(self, *command: Argument) -> asyncio.Future[Any]:
+        return self._wait(command)
 
-    async def execute_many(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
-        return await asyncio.gather(*[self._wait(command) for command in commands])
+    def execute_many(self, commands: Sequence[Sequence[Argument]]) -> asyncio.Future[list[Any]]:
+        return asyncio.gather(*[self._wait(command) for command in commands])
 
     def _wait(self, command: Sequence[Argument]) -> asyncio.Future[Any]:
         step = Step(self._actor, command)
@@ -218,11 +219,14 @@ class DirectStore(Store):
     def __init__(self, url: str) -> None:
         self._direct = redis.Redis.from_url(url)
 
-    async def execute(self, *command: Argument) -> Any:
-        return self._direct.execute_command(*command)  # type: ignore[no-untyped-call]
+    def execute(self, *command: Argument) -> asyncio.Future[Any]:
+        return done(lambda: self._run(command))
 
-    async def execute_many(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
-        return [await self.execute(*command) for command in commands]
+    def execute_many(self, commands: Sequence[Sequence[Argument]]) -> asyncio.Future[list[Any]]:
+        return done(lambda: [self._run(command) for command in commands])
+
+    def _run(self, command: Sequence[Argument]) -> Any:
+        return self._direct.execute_command(*command)  # type: ignore[no-untyped-call]
 
     async def close(self) -> None:
         self._direct.close()

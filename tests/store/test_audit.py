@@ -28,6 +28,7 @@ from shared.search.search import Search
 from shared.settings import Settings
 from shared.stock_score import KEPT, SMS, attributes, score
 from shared.store import Argument, Store, StoreUnavailable
+from tests.futures import returns_future
 from tests.store.ordering import events_of, offer, place_of, state_of
 from tests.support import put_in_stock
 from worker.order_events import OrderEvents
@@ -661,6 +662,7 @@ class Meddling(Store):
         super().__init__(url, timeout_seconds=5)
         self._meddle = meddle
 
+    @returns_future
     async def execute(self, *command: Argument) -> object:
         if command[0] == "EVALSHA" and command[3:5] == (
             store_keys.available(AREA),

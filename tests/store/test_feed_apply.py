@@ -17,6 +17,7 @@ from shared.feeds.syncs import Sync, SyncOptions, SyncState, read_rejects
 from shared.phone_number import PhoneNumber
 from shared.stock_score import MMS, SMS
 from shared.store import Argument, Store
+from tests.futures import returns_future
 from tests.store.feeding import (
     ANY_REMOVAL,
     FIRST,
@@ -45,10 +46,12 @@ class RecordingStore(Store):
         super().__init__(url, timeout_seconds=5)
         self.commands: list[tuple[Argument, ...]] = []
 
+    @returns_future
     async def execute(self, *command: Argument) -> Any:
         self.commands.append(command)
         return await super().execute(*command)
 
+    @returns_future
     async def execute_many(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
         return [await self.execute(*command) for command in commands]
 

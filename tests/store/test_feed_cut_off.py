@@ -26,6 +26,7 @@ from shared.feeds.syncs import (
 from shared.phone_number import PhoneNumber
 from shared.stock_score import MMS, SMS
 from shared.store import Argument, Store, StoreUnavailable
+from tests.futures import returns_future
 from tests.store.feeding import (
     ANY_REMOVAL,
     FIRST,
@@ -56,10 +57,12 @@ class CountingStore(Store):
         super().__init__(url, timeout_seconds=5)
         self.count = 0
 
+    @returns_future
     async def execute(self, *command: Argument) -> Any:
         self.count += 1
         return await super().execute(*command)
 
+    @returns_future
     async def execute_many(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
         return [await self.execute(*command) for command in commands]
 
@@ -92,6 +95,7 @@ class CutStore(CountingStore):
     def has_cut(self) -> bool:
         return self.count >= self._at
 
+    @returns_future
     async def execute(self, *command: Argument) -> Any:
         is_first = self.count == self._at - 1
         if self.has_cut and self._cut.is_loss:
@@ -123,6 +127,7 @@ class PausedStore(CountingStore):
     def wake(self) -> None:
         self._wakes.set()
 
+    @returns_future
     async def execute(self, *command: Argument) -> Any:
         if self.count >= self._at - 1:
             self.sleeps.set()
@@ -543,6 +548,7 @@ async def test_a_cancelled_run_stays_cancelled_when_the_store_is_gone(valkey: st
     async with asleep(gone, feeding.run("acme", gone)) as run:
         assert run is not None
 
+        @returns_future
         async def refuse(*_: Argument) -> Any:
             raise StoreUnavailable("gone")
 

@@ -8,6 +8,7 @@ import pytest
 from shared import store_keys
 from shared.feeds.syncs import SyncOptions, SyncState, new_sync_id, open_feeds, queue_feed, settle_open_syncs
 from shared.store import Argument, Store, StoreUnavailable
+from tests.futures import returns_future
 from tests.store.feeding import FIRST, SECOND, Feeding
 
 pytestmark = pytest.mark.usefixtures("long_ago")
@@ -25,11 +26,13 @@ class DyingStore(Store):
     def __init__(self, url: str) -> None:
         super().__init__(url, timeout_seconds=5)
 
+    @returns_future
     async def execute(self, *command: Argument) -> Any:
         if command[0] == "RPUSH":
             raise StoreUnavailable("dead")
         return await super().execute(*command)
 
+    @returns_future
     async def execute_many(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
         return [await self.execute(*command) for command in commands]
 

@@ -12,6 +12,7 @@ from shared.api_keys import ApiKey, Scope, Wanted, create_api_key, read_api_key,
 from shared.key_secrets import new_secret
 from shared.settings import Settings
 from shared.store import Argument, Store, StoreUnavailable
+from tests.futures import returns_future
 
 STRANGERS = 50
 
@@ -27,6 +28,7 @@ class SlowLine(Store):
         self.answers = 0
         self.fails = False
 
+    @returns_future
     async def execute_many(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
         replies = await super().execute_many(commands)
         # A secret that is known leads to a record, which is asked for with what belongs to it.

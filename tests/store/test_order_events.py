@@ -21,6 +21,7 @@ from shared.orders.records import OrderStatus, Wish, fields_of, read_order
 from shared.search.search import Search
 from shared.settings import Settings
 from shared.store import Argument, Store, StoreUnavailable
+from tests.futures import returns_future
 from tests.support import Service, put_in_stock, wait_until
 from worker.order_events import MOST_DELIVERIES, OrderEvents
 
@@ -495,12 +496,14 @@ async def test_a_worker_that_wakes_up_while_it_is_forgotten_keeps_what_it_reads(
     class Waking(Store):
         """Has the sleeper read the entry before anything is asked of the store after the look."""
 
+        @returns_future
         async def execute(self, *command: Argument) -> Any:
             reply = await stocked.execute(*command)
             if command[:2] == ("XINFO", "CONSUMERS"):
                 assert [await wake_up() for wake_up in wakes_up] == [1]
             return reply
 
+        @returns_future
         async def execute_many(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
             return [await self.execute(*command) for command in commands]
 

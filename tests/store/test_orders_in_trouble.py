@@ -16,6 +16,7 @@ from shared.orders.sweep import sweep
 from shared.search.search import Search
 from shared.settings import Settings
 from shared.store import Argument, Store, StoreUnavailable
+from tests.futures import returns_future
 from tests.store.ordering import (
     AREA,
     MINUTE_MS,
@@ -90,6 +91,7 @@ class Failing(Store):
 
     failing = ""
 
+    @returns_future
     async def execute(self, *command: Argument) -> object:
         if command[0] == "EVALSHA" and self.failing and command[3:4] == (self.failing,):
             raise StoreUnavailable("no answer")

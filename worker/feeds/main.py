@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from arq import Retry, func
-from arq.connections import RedisSettings
 from arq.typing import WorkerCoroutine
 
 from shared import jobs, store_keys
@@ -135,7 +134,7 @@ class WorkerSettings:
     timezone = UTC
     on_startup = start
     on_shutdown = stop
-    redis_settings = RedisSettings.from_dsn(_configured.redis_url)
+    redis_settings = jobs.queue_settings(_configured.redis_url, _configured.store_timeout_seconds)
     queue_name = jobs.FEED_QUEUE
     job_serializer = staticmethod(jobs.serialize_job)
     job_deserializer = staticmethod(jobs.deserialize_job)
