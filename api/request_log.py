@@ -1,7 +1,7 @@
 """One line in the log for each request.
 
-It tells nothing that a caller could have put a secret into: the route's template instead of the path, none of
-the query, the headers and the body, and a method only when it is one that HTTP knows.
+It has no value that may hold a caller's secret: the route's template instead of the path, nothing of the
+query, headers and body, and the method only when it is one of HTTP's.
 """
 
 import logging
@@ -10,29 +10,58 @@ from typing import Any
 
 from litestar.types import HTTPScope
 
+from api.request_id import request_id_of
+from shared.logs import log_fields
+
 logger = logging.getLogger(__name__)
 
-_METHODS = frozenset(HTTPMethod)
+_METHODS = frozenset(str(method) for method in HTTPMethod)
 _PROBES = frozenset({"/healthz", "/readyz"})
-"""Routes that are asked every few seconds; what is wrong is said by lines of its own."""
+"""Routes that are polled every few seconds; their failures have log lines of their own."""
 
 
 def log_request(scope: HTTPScope, status: int | None, seconds: float, *, is_client_gone: bool) -> None:
-    """Tell of a request that is over; without `status` no answer was begun."""
-    route = scope.get("path_template")
+    """Log a finished request; `status` is None when no response was started."""
+    key = scope.get("auth")
+    write_request_line(
+        request_id_of(scope),
+        scope["method"],
+        scope.get("path_template"),
+        status,
+        seconds,
+        key.org_id if key else None,
+        key.id if key else None,
+        is_client_gone,
+    )
+
+
+def write_request_line(  # noqa: PLR0913, PLR0917 - the fields of the line; keywords would cost time
+    request_id: str,
+    method: str,
+    route: str | None,
+    status: int | None,
+    seconds: float,
+    organization: str | None,
+    key_id: str | None,
+    is_client_gone: bool,
+) -> None:
+    """Log a finished request by its fields; those that are None are left out."""
     level = logging.DEBUG if route in _PROBES else logging.INFO
     if not logger.isEnabledFor(level):
         return
-    method = scope["method"]
-    fields: dict[str, Any] = {"method": method if method in _METHODS else "other"}
+    fields: dict[str, Any] = {
+        "request_id": request_id,
+        "method": method if method in _METHODS else "other",
+    }
     if route is not None:
         fields["route"] = route
     if status is not None:
         fields["status"] = status
     fields["duration_ms"] = round(seconds * 1000, 3)
-    if key := scope.get("auth"):
-        fields["organization"] = key.org_id
-        fields["key_id"] = key.id
+    if organization is not None:
+        fields["organization"] = organization
+    if key_id is not None:
+        fields["key_id"] = key_id
     if is_client_gone:
         fields["client_gone"] = True
-    logger.log(level, "request", extra=fields)
+    log_fields(logger, level, "request", fields)

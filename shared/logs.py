@@ -8,9 +8,12 @@ every line that is written meanwhile.
 import json
 import logging
 import logging.config
+import re
 import sys
+import time
 from collections.abc import MutableMapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from types import TracebackType
 from typing import Any
 
@@ -23,6 +26,7 @@ from structlog.typing import Processor
 
 from shared.clock import time_text
 from shared.settings import LogFormat, Settings, read_settings
+from shared.turn_handler import Render, TurnHandler
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +37,13 @@ AUDIT_LOGGER = "audit"
 
 _OURS = ("api", "worker", "shared")
 _EVENT_WIDTH = 20
+_LEVEL_WIDTH = 9
+
+_ROOT = logging.getLogger()
+_PLAIN = re.compile(r"[\w./{}:+-]*", re.ASCII)
+"""Values that look the same in a line of text."""
+_QUOTED = frozenset(" \t=\r\n\"'")
+"""Characters whose values have quotes in a line of text."""
 
 
 def set_up_logs(settings: Settings) -> None:
@@ -50,8 +61,7 @@ def logs_config(settings: Settings) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"fields": {"()": new_formatter, "log_format": settings.log_format}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "fields"}},
+        "handlers": {"stderr": {"()": new_handler, "log_format": settings.log_format}},
         "root": {"handlers": ["stderr"], "level": max(level, logging.WARNING)},
         "loggers": {
             **{name: {"level": level} for name in _OURS},
@@ -61,6 +71,20 @@ def logs_config(settings: Settings) -> dict[str, Any]:
             "arq": {"handlers": [], "propagate": True, "level": max(level, logging.WARNING)},
         },
     }
+
+
+def log_fields(logger: logging.Logger, level: int, event: str, fields: dict[str, Any]) -> None:
+    """Log a line with exactly these fields; the caller has checked that the level is enabled.
+
+    For lines of which there are thousands a second: without a `LogRecord` and bound context variables, one
+    costs 4 µs as JSON and 8 µs as text, its share of the write included, instead of 44 and 90. Where the
+    process has other handlers, or writes to a terminal in colours, it is an ordinary record.
+    """
+    handlers = _ROOT.handlers
+    if len(handlers) == 1 and isinstance(handler := handlers[0], TurnHandler) and handler.render:
+        handler.write_line(handler.render(level, logger.name, event, fields), level)
+    else:
+        logger.log(level, event, extra=fields)
 
 
 def log_crash(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
@@ -77,14 +101,27 @@ def new_formatter(log_format: LogFormat | None = None) -> ProcessorFormatter:
     Raises:
         BadSetting: a variable's value is unusable.
     """
-    log_format = log_format or read_settings().log_format
     is_terminal = sys.stderr.isatty()
-    is_text = log_format == "text" or (log_format == "auto" and is_terminal)
+    is_text = _is_text(log_format or read_settings().log_format)
     rendering = [_escape, _text_renderer(is_terminal)] if is_text else [format_exc_info, _JSON]
     return ProcessorFormatter(
         foreign_pre_chain=[merge_contextvars, ExtraAdder(), _put_heading],
         processors=[ProcessorFormatter.remove_processors_meta, *rendering],
     )
+
+
+def new_handler(log_format: LogFormat) -> TurnHandler:
+    """Return the handler of all lines of a process."""
+    render: Render | None = _json_line
+    if _is_text(log_format):
+        render = None if sys.stderr.isatty() else _text_line
+    handler = TurnHandler(render)
+    handler.setFormatter(new_formatter(log_format))
+    return handler
+
+
+def _is_text(log_format: LogFormat) -> bool:
+    return log_format == "text" or (log_format == "auto" and sys.stderr.isatty())
 
 
 def _text_renderer(is_coloured: bool) -> Processor:
@@ -117,13 +154,60 @@ def _escape(_: Any, __: str, fields: Fields) -> Fields:
     }
 
 
-def _as_json(fields: Fields, **_: Any) -> str:
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+def _json_bytes(fields: Fields) -> bytes:
     try:
         # A sixth of the time of the standard library, on every request.
-        return msgspec.json.encode(fields, enc_hook=str).decode()
+        return _encode(fields)
     except UnicodeEncodeError:
         # Half of a surrogate pair has no UTF-8, and must not cost us the line.
-        return json.dumps(fields, default=str)
+        return json.dumps(fields, default=str).encode()
+
+
+def _as_json(fields: Fields, **_: Any) -> str:
+    return _json_bytes(fields).decode()
 
 
 _JSON = JSONRenderer(serializer=_as_json)
+
+
+def _json_line(level: int, logger: str, event: str, fields: dict[str, Any]) -> bytes:
+    now = _ms_text(time.time_ns() // 1_000_000)
+    line = {"time": now, "level": _level_name(level), "logger": logger, "event": event, **fields}
+    return _json_bytes(line) + b"\n"
+
+
+def _text_line(level: int, logger: str, event: str, fields: dict[str, Any]) -> bytes:
+    """Return the line that `_text_renderer` would without colours, in a tenth of its time."""
+    shown = "".join([f" {name}={_shown(value)}" for name, value in fields.items()])
+    now = _ms_text(time.time_ns() // 1_000_000)
+    heading = f"{now} [{_level_name(level):{_LEVEL_WIDTH}}] {event:{_EVENT_WIDTH}} [{logger}]"
+    return f"{heading}{shown}\n".encode()
+
+
+def _shown(value: object) -> str:
+    if not isinstance(value, str):
+        return repr(value)
+    if _PLAIN.fullmatch(value):
+        return value
+    if not value.isprintable():
+        value = repr(value)[1:-1]
+    return repr(value) if not _QUOTED.isdisjoint(value) else value
+
+
+@lru_cache
+def _level_name(level: int) -> str:
+    return logging.getLevelName(level).lower()
+
+
+@lru_cache(maxsize=2)
+def _ms_text(ms: int) -> str:
+    """Return the time as in all lines; where the cost of a line matters, a millisecond has several."""
+    return f"{_second_text(ms // 1000)}{ms % 1000:03}Z"
+
+
+@lru_cache(maxsize=2)
+def _second_text(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))

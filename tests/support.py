@@ -55,7 +55,8 @@ def numbers(*arguments: str | Path, stdin: bytes = b"", **settings: str) -> subp
 class Service:
     """A `numbers up` that runs in a data directory of its own."""
 
-    def __init__(self, data_dir: Path, *options: str, **settings: str) -> None:
+    def __init__(self, data_dir: Path, *options: str, api_workers: int | None = 1, **settings: str) -> None:
+        """Start it; None runs as many API processes as `numbers up` does by default."""
         self.data_dir = data_dir
         self._ready_file = data_dir / "ready.json"
         data_dir.mkdir(exist_ok=True)
@@ -72,6 +73,9 @@ class Service:
                 "--ready-file",
                 str(self._ready_file),
             ]
+            if api_workers is not None:
+                # The tests of several services share the cores; those that need more processes ask for them.
+                command += ["--api-workers", str(api_workers)]
             self.process = subprocess.Popen(
                 [str(SCRIPTS / "numbers"), *command, *options],
                 stdout=output,

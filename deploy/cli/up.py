@@ -1,5 +1,6 @@
 """`numbers up`: the whole service on one machine."""
 
+import os
 from pathlib import Path
 
 import click
@@ -13,6 +14,15 @@ from deploy.cli.store_option import checked_url, data_dir_option, redis_url_opti
 from shared.settings import read_settings
 
 _HIGHEST_PORT = 65_535
+_MOST_DEFAULT_WORKERS = 4
+"""Store, workers and clients need the other cores; each process has 40 MB of its own."""
+
+
+def default_workers() -> int:
+    """Return how many processes serve the API by default: one for each core that this process may use."""
+    # Absent on macOS.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, _MOST_DEFAULT_WORKERS)
 
 
 @click.command()
@@ -29,8 +39,8 @@ _HIGHEST_PORT = 65_535
 @click.option(
     "--api-workers",
     type=click.IntRange(1),
-    default=1,
-    show_default=True,
+    default=default_workers,
+    show_default="one for each usable core, at most 4",
     metavar="N",
     help="Processes that serve the API.",
 )

@@ -78,7 +78,7 @@ class Outcome:
 
 def run_trial(data_dir: Path, seconds: float, buyers: int, seed: int) -> Outcome:
     """Run the whole trial in a data directory of its own."""
-    service = Service(data_dir, "--no-sample", "--api-workers", "2", **SETTINGS)
+    service = Service(data_dir, "--no-sample", api_workers=2, **SETTINGS)
     try:
         with _spare_processes(service) as (spare, address):
             return asyncio.run(_Trial(service, spare, address, seed).run(seconds, buyers))

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 import redis
 
+from deploy.cli.up import default_workers
 from tests.http.answers import SEARCH, found
 from tests.processes import Process, end_group, free_port, processes, processes_of, run
 from tests.support import SCRIPTS, Service, environment, numbers, wait_until
@@ -84,7 +85,7 @@ def assert_all_stop(service: Service) -> None:
 @pytest.fixture(scope="module")
 def sampled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Run a service as a newcomer does: with nothing said but where."""
-    service = Service(tmp_path_factory.mktemp("sampled"))
+    service = Service(tmp_path_factory.mktemp("sampled"), api_workers=None)
     yield service
     service.stop()
 
@@ -358,7 +359,7 @@ def test_the_sample_feed_is_brought_once(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_stops_everything_within_5_seconds_and_loses_nothing(tmp_path: Path) -> None:
-    service = Service(tmp_path / "data", "--no-sample", "--api-workers", "2")
+    service = Service(tmp_path / "data", "--no-sample", api_workers=2)
     service.ingest("up-tests", FEED)
     assert len(processes_of(service.data_dir)) >= 5
 
@@ -529,12 +530,37 @@ def test_after_numbers_up_itself_was_killed_the_next_one_works_with_the_same_key
         assert_all_stop(second)
 
 
+def api_workers_of(service: Service) -> list[Process]:
+    main = one(service, "granian").pid
+    workers = [process for process in processes_of(service.data_dir) if process.parent == main]
+    return [process for process in workers if "resource_tracker" not in process.command]
+
+
+def test_each_core_has_an_api_worker_unless_told(sampled: Service) -> None:
+    assert len(api_workers_of(sampled)) == default_workers()
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (3, 3), (4, 4), (64, 4)])
+def test_api_workers_are_at_most_four(monkeypatch: pytest.MonkeyPatch, cores: int, workers: int) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+
+    assert default_workers() == workers
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(None, 1), (2, 2), (64, 4)])
+def test_cores_are_counted_where_a_process_cannot_be_bound_to_some(
+    monkeypatch: pytest.MonkeyPatch, cores: int | None, workers: int
+) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+
+    assert default_workers() == workers
+
+
 def test_two_api_workers_serve_together(tmp_path: Path) -> None:
-    service = Service(tmp_path / "data", "--no-sample", "--api-workers", "2")
+    service = Service(tmp_path / "data", "--no-sample", api_workers=2)
     try:
-        main = one(service, "granian").pid
-        workers = [process for process in processes_of(service.data_dir) if process.parent == main]
-        assert len([process for process in workers if "resource_tracker" not in process.command]) == 2
+        assert len(api_workers_of(service)) == 2
         service.ingest("up-tests", FEED)
         for _ in range(20):
             # A connection each, so that either worker gets some.

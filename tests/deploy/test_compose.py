@@ -92,7 +92,12 @@ class TestStack:
         settings = importlib.import_module("shared.settings")
         known = {settings.variable_of(field) for field in settings.Settings.__struct_fields__}
         assert variables
-        assert variables <= known
+        assert variables <= {*known, "WEB_CONCURRENCY"}
+
+    def test_runs_more_than_one_api_process(self, services: dict[str, Stack]) -> None:
+        workers = services["api"]["environment"]["WEB_CONCURRENCY"]
+        assert with_defaults(workers) == "2"
+        assert "WEB_CONCURRENCY" in run_here([*image_command()[:4], "--help"]).stdout
 
     @pytest.mark.parametrize("name", OURS)
     def test_sets_values_that_the_settings_accept(self, services: dict[str, Stack], name: str) -> None:

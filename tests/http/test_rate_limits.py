@@ -299,8 +299,7 @@ async def test_four_processes_let_through_a_burst_and_what_the_rate_gives_and_no
     service = Service(
         tmp_path_factory.mktemp("four"),
         "--no-sample",
-        "--api-workers",
-        "4",
+        api_workers=4,
         NUMBERS_SEARCH_RATE=str(rate),
         NUMBERS_SEARCH_BURST=str(burst),
     )

@@ -5,6 +5,7 @@ import logging
 import logging.config
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from shared.logs import AUDIT_LOGGER, logs_config, new_formatter
+from shared.logs import AUDIT_LOGGER, logs_config, new_formatter, new_handler
 from shared.settings import LogFormat, LogLevel, Settings
 from tests.support import environment
 
@@ -50,6 +51,29 @@ def test_nobody_forges_a_line_of_text_or_steers_a_terminal(message: str, value: 
 
     assert line.isprintable()
     assert " [info     ] " in line
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["request_id", "method", "route", "status", "organization", "client_gone"]),
+        SURROGATES | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False) | st.booleans() | st.none(),
+    )
+)
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_a_line_of_fields_is_that_of_a_record_with_them(
+    log_format: LogFormat, fields: dict[str, Any]
+) -> None:
+    render = new_handler(log_format).render
+    assert render is not None
+
+    line = render(logging.INFO, "shared.here", "request", fields)
+
+    def without_time(line: str) -> str:
+        return re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", "TIME", line, count=1)
+
+    recorded = line_of(log_format, "request", **fields)
+    assert without_time(line.decode()) == without_time(f"{recorded}\n")
+    assert without_time(recorded).startswith(('{"time":"TIME"', "TIME [info"))
 
 
 def raised_with(password: str) -> Any:
