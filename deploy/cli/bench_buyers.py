@@ -5,12 +5,12 @@ import random
 from collections.abc import Callable, Iterator
 
 from msgspec import Struct
+from shared.search.area_stock import AreaStock
+from shared.search.walk import Query, search
 
 from deploy.cli.bench_search import in_blocks, load, spread
 from shared import store_keys
 from shared.phone_number import e164
-from shared.search.area_stock import AreaStock
-from shared.search.walk import Query, search
 from shared.store import Store
 
 _CONNECTIONS = 4

@@ -6,10 +6,10 @@ from functools import partial
 from typing import Any
 
 from msgspec import Struct
-
-from shared import store_keys
 from shared.search.area_stock import AreaStock
 from shared.search.walk import Query, search
+
+from shared import store_keys
 from shared.search.windows import LOCAL_NUMBERS, LOWEST_LOCAL
 from shared.stock_score import SMS, attributes, score
 from shared.store import Store
