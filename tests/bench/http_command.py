@@ -15,14 +15,23 @@ from tests.bench import machine, postgres
 from tests.bench.context import Context, RunOptions
 from tests.bench.errors import BenchError
 from tests.bench.load import LoadClient
-from tests.bench.measurements import rates
+from tests.bench.measurements import growth, latency, memory, orders, pages, rates, start, store_time
 from tests.bench.options import json_option, seed_option
 from tests.bench.processes import Processes
 from tests.bench.progress import show
 from tests.bench.report import Report, Row, at_most, failed, print_report, row
 from tests.bench.slow_commands import SlowCommands
 
-_MEASUREMENTS: Final[tuple[ModuleType, ...]] = (rates,)
+_MEASUREMENTS: Final[tuple[ModuleType, ...]] = (
+    rates,
+    orders,
+    pages,
+    latency,
+    growth,
+    store_time,
+    memory,
+    start,
+)
 _NAMES: Final = tuple(module.NAME for module in _MEASUREMENTS)
 _SLOW_GOAL = 1 / 10_000
 

@@ -120,12 +120,11 @@ class Processes:
         ready_path: str | None,
     ) -> Server:
         self._count += 1
-        # A developer's own settings do not count; and this source tree does, wherever it is installed from.
-        unset = {variable: "" for variable in os.environ if variable.startswith(_SETTINGS_PREFIX)}
         child = ChildProcess(
             name,
             *command,
-            environment={**unset, "PYTHONPATH": str(ROOT), **environment},
+            # This source tree, wherever the package is installed from.
+            environment={**no_settings(), "PYTHONPATH": str(ROOT), **environment},
             log=self.directory / f"{name}-{self._count}.log",
         )
         child.start()
@@ -137,6 +136,11 @@ class Processes:
                 raise BenchError(f"{name} does not start:\n" + "\n".join(lines))
             time.sleep(_POLL_SECONDS)
         return Server(port, child)
+
+
+def no_settings() -> dict[str, str]:
+    """Return variables that replace a developer's own settings by the defaults."""
+    return {variable: "" for variable in os.environ if variable.startswith(_SETTINGS_PREFIX)}
 
 
 def wait_for_rewrite(store: StoreServer) -> None:
