@@ -1,7 +1,7 @@
 """Numbers that change while others search: held and given back, withdrawn and offered again.
 
-Half of the changes are made by the scripts of orders, half by those of feeds. The name of their connection tells
-the store's time for them apart.
+Half of the changes are made by the scripts of orders, half by those of feeds. The name of their connection
+separates the store's time for them from that of the searches.
 """
 
 import asyncio

@@ -6,8 +6,8 @@ again under their own names.
 
 The bench's own commands are subtracted: its connections have a name, and with a threshold of 0 the slow log
 has every command with its time and the name of its connection. Of a connection that runs scripts only the
-scripts are taken, because the log has the commands inside them, too. An entry is written after its command was
-timed: a plain ZRANGE takes as long with the log as without.
+scripts are taken, because the log has the commands inside them, too. An entry is written after its command
+was timed: a plain ZRANGE takes as long with the log as without.
 """
 
 from collections.abc import Callable
@@ -33,6 +33,31 @@ class _Entry(NamedTuple):
     client: bytes
 
 
+class StoreTime(NamedTuple):
+    """The time of all commands while something ran."""
+
+    total_us: int
+    entries: list[_Entry]
+    """Of the slow log: exactly the commands in the total, and those inside scripts."""
+
+    def others(self) -> int:
+        """Return the µs of commands that the bench did not send."""
+        own = (
+            entry.microseconds
+            for entry in self.entries
+            if entry.client == _BENCH or (entry.client == _CHANGER and entry.command in _SCRIPTS)
+        )
+        return self.total_us - sum(own)
+
+    def own(self, command: str) -> list[int]:
+        """Return the µs of each of the bench's own commands of one kind."""
+        return [
+            entry.microseconds
+            for entry in self.entries
+            if entry.client == _BENCH and entry.command == command.encode()
+        ]
+
+
 class StoreMeter:
     """Measures the time of a store while an action runs; all commands are logged within the context."""
 
@@ -49,24 +74,8 @@ class StoreMeter:
         # Its commands were counted here.
         self._slow.begin(self._client)
 
-    def others(self, action: Callable[[], T]) -> tuple[int, T]:
-        """Return the µs of all commands while `action` runs, without the bench's own, and its result."""
-        total, entries, result = self._run(action)
-        own = [
-            entry
-            for entry in entries
-            if entry.client == _BENCH or (entry.client == _CHANGER and entry.command in _SCRIPTS)
-        ]
-        return total - sum(entry.microseconds for entry in own), result
-
-    def own(self, command: str, action: Callable[[], object]) -> int:
-        """Return the µs of one kind of command that the bench itself sends while `action` runs."""
-        _, entries, _ = self._run(action)
-        mine = [entry for entry in entries if entry.client == _BENCH and entry.command == command.encode()]
-        return sum(entry.microseconds for entry in mine)
-
-    def _run(self, action: Callable[[], T]) -> tuple[int, list[_Entry], T]:
-        """Return the µs of all commands, the log of exactly them, and the action's result."""
+    def run(self, action: Callable[[], T]) -> tuple["StoreTime", T]:
+        """Return how long the store was busy while `action` ran, and the action's result."""
         self._client.execute("SLOWLOG", "RESET")
         before = self._total()
         result = action()
@@ -78,7 +87,7 @@ class StoreMeter:
         last, first = [at for at, e in enumerate(entries) if e.client == _BENCH and e.command == b"INFO"]
         entries = entries[last + 1 : first + 1]
         self._slow.add(log, sum(not entry.client.startswith(_BENCH) for entry in entries))
-        return total, entries, result
+        return StoreTime(total, entries), result
 
     def _total(self) -> int:
         total: int = self._client.info("stats")["eventloop_duration_cmd_sum"]
