@@ -45,19 +45,23 @@ class Edge(Litestar):
         send: Send | LifeSpanSend,
     ) -> None:
         """Serve one request, or the life of the app."""
-        if scope["type"] != ScopeType.HTTP:
+        if scope["type"] == ScopeType.HTTP:
+            # Of an HTTP scope, but mypy cannot tell.
+            await self._serve(scope, receive, send)  # type: ignore[arg-type]
+        else:
             await super().__call__(scope, receive, send)
-            return
+
+    async def _serve(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
-        if scope["path"] == SEARCH_PATH and scope["method"] == "POST":
-            short: ShortSearch = self.state[SHORT_SEARCH]
-            unanswered = await short.answer(scope, receive, send)  # type: ignore[arg-type]  # of an HTTP scope
+        if scope["path"] == SEARCH_PATH:
+            short_search: ShortSearch = self.state[SHORT_SEARCH]
+            unanswered = await short_search.answer(scope, receive, send)
             if unanswered is None:
                 return
             receive = unanswered
-        exchange = _Exchange(scope, receive, send, began)  # type: ignore[arg-type]  # of an HTTP scope
-        if not _is_plain(exchange.scope):
-            exchange.scope["path"] = _NOWHERE
+        exchange = _Exchange(scope, receive, send, began)
+        if not _is_plain(scope):
+            scope["path"] = _NOWHERE
         try:
             await super().__call__(scope, exchange.receive, exchange.send)
         finally:

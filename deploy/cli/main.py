@@ -6,7 +6,6 @@ import click
 from redis.exceptions import RedisError
 
 from deploy.cli.audit import audit
-from deploy.cli.bench import bench
 from deploy.cli.feeds import feeds
 from deploy.cli.history import history
 from deploy.cli.ingest import ingest
@@ -31,7 +30,7 @@ def numbers() -> None:
         set_up_logs(settings)
 
 
-for _command in (up, keys, limits, ingest, sync, feeds, stats, history, audit, bench):
+for _command in (up, keys, limits, ingest, sync, feeds, stats, history, audit):
     numbers.add_command(_command)
 
 

@@ -78,8 +78,8 @@ class Hint:
     """The available numbers of an area code as of `version`."""
 
     __slots__ = (
-        "_prefix", "_remembered", "_removed", "_text", "area_code", "numbers", "synced_at", "used_at",
-        "version",
+        "_prefix", "_remembered", "_removed", "_text", "area_code", "is_wrong", "numbers", "read_at",
+        "synced_at", "used_at", "version",
     )  # fmt: skip
 
     def __init__(self, area_code: str, version: Version) -> None:
@@ -87,8 +87,10 @@ class Hint:
         self.area_code = area_code
         self.version = version
         self.numbers = BitMap()
-        self.synced_at = self.used_at = 0.0
+        self.read_at = self.synced_at = self.used_at = 0.0
         """Monotonic seconds."""
+        self.is_wrong = False
+        """Whether it is known to have other numbers than the store, until it is read again."""
         self._prefix = b"+1" + area_code.encode()
         self._text: bytes | None = b""
         self._removed: set[bytes] = set()
@@ -136,6 +138,16 @@ class Hint:
             sought = pattern.encode()
             matches.update(local for local in added if sought in b"%s%d" % (self._prefix, local))
         return added
+
+    def discard(self, members: Iterable[bytes]) -> None:
+        """Remove numbers (E.164) that the store did not have.
+
+        Only from a hint that is wrong: the replies to two searches may be used in another order than the
+        store gave them, and a right hint would then miss a number that came back.
+        """
+        gone = list(members)
+        self.numbers.difference_update(BitMap([int(member[5:]) for member in gone]))
+        self._change_text([], gone)
 
     def find(self, pattern: str, wanted: int) -> Candidates:
         """Return up to `wanted` numbers that match, from a random match on, mostly neighbours."""

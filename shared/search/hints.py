@@ -16,7 +16,6 @@ from enum import Enum
 from typing import Any, Final
 
 from pyroaring import BitMap
-from redis.exceptions import RedisError
 
 from shared import store_keys
 from shared.number_events import Entry
@@ -24,7 +23,7 @@ from shared.search.hint import Hint, Version, parse_version, size_bytes
 from shared.search.stock_sizes import AreaCodes
 from shared.settings import Settings
 from shared.stock_score import score
-from shared.store import Argument, Store, StoreUnavailable
+from shared.store import Argument, Store
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +34,9 @@ _READ_AT_ONCE: Final = 20_000
 _STEP_PAUSE_SECONDS: Final = 0.002
 """Between two reads in the background: they take 7 % of the store's time and 15 % of the process's; 1,000,000
 numbers take 3 s."""
+
+_READ_AGAIN_SECONDS: Final = 30.0
+"""Between two reads of a large stock that changes by other means than the scripts."""
 
 _DUE_SECONDS: Final = 0.5
 """Age from which a search brings the hint up to date on the way, in its own round trip."""
@@ -61,7 +63,7 @@ class State(Enum):
     BEHIND = "behind"
     """There are more events."""
     WRONG = "wrong"
-    """It had all events, but not as many numbers as the store. It is dropped."""
+    """It has all events, but not as many numbers as the store."""
 
 
 class Hints:
@@ -75,7 +77,7 @@ class Hints:
         self._kept_seconds = min(_UNUSED_SECONDS, settings.event_retention_seconds / 2)
         self._hints: dict[str, Hint] = {}
         self._reading: dict[str, asyncio.Task[Hint | None]] = {}
-        self._filling: dict[str, asyncio.Task[None]] = {}
+        self._filling: dict[str, asyncio.Task[Hint | None]] = {}
         self._reserved_bytes: dict[str, int] = {}
         self._joined: list[tuple[BitMap, list[Hint]]] = []
         """Of each group of hints: their numbers, and some that they had; and the hints."""
@@ -105,19 +107,19 @@ class Hints:
         """
         if area_code in self._filling or not self._budget_bytes:
             return None
-        reading = self._reading.get(area_code)
-        if reading is None:
-            # One read for all searches that wait for it, and it outlives the caller that began it.
-            reading = self._reading[area_code] = asyncio.create_task(self._read(area_code))
-            reading.add_done_callback(lambda _: self._reading.pop(area_code, None))
-        return await asyncio.shield(reading)
+        # One read for all searches that wait for it, and it outlives the caller that began it.
+        return await asyncio.shield(self._reading.get(area_code) or self._begin_reading(area_code))
 
     def drop(self, area_code: str) -> None:
         """Forget a hint."""
         self._hints.pop(area_code, None)
-        self._reserved_bytes.pop(area_code, None)
         self._joined.clear()
         self._covered = None
+
+    async def filled(self, area_code: str) -> None:
+        """Wait until a hint that is read in the background has been."""
+        if (filling := self._filling.get(area_code)) is not None:
+            await asyncio.shield(filling)
 
     async def close(self) -> None:
         """Stop reading."""
@@ -146,7 +148,7 @@ class Hints:
             return State.BEHIND
         hint.synced_at = time.monotonic()
         if before == after != len(hint.numbers):
-            self.drop(hint.area_code)
+            self._replace(hint)
             return State.WRONG
         return State.CHANGED if entries else State.UNCHANGED
 
@@ -229,74 +231,84 @@ class Hints:
         for hint in hints:
             hint.synced_at = began
 
+    def _begin_reading(self, area_code: str) -> asyncio.Task[Hint | None]:
+        reading = self._reading[area_code] = asyncio.create_task(self._read(area_code))
+        reading.add_done_callback(lambda _: self._reading.pop(area_code, None))
+        return reading
+
     async def _read(self, area_code: str) -> Hint | None:
         """Read a small stock; begin to read a large one."""
-        key = store_keys.available(area_code)
         newest, size, members = await self._store.execute_many(
             [
                 # First: what changes while the numbers are read is then among the events after it.
                 ("XREVRANGE", store_keys.events(area_code), "+", "-", "COUNT", 1),
-                ("ZCARD", key),
-                _reading_numbers(key, -1),
+                ("ZCARD", store_keys.available(area_code)),
+                _reading_numbers(area_code, -1),
             ]
         )
         if not self._make_room(area_code, size_bytes(size)):
             return None
         hint = Hint(area_code, _version_of(newest))
-        if size > _READ_AT_ONCE:
-            filling = self._filling[area_code] = asyncio.create_task(self._fill(hint, key, members, size))
-            filling.add_done_callback(lambda _: self._filling.pop(area_code, None))
-            return None
+        if size <= _READ_AT_ONCE:
+            return await self._fill(hint, members, 0.0)
+        filling = self._filling[area_code] = asyncio.create_task(
+            self._fill(hint, members, _STEP_PAUSE_SECONDS)
+        )
+        filling.add_done_callback(lambda _: self._end_filling(area_code, filling))
+        return None
+
+    async def _fill(self, hint: Hint, members: list[bytes], pause_seconds: float) -> Hint | None:
+        """Read the rest of the numbers, and keep the hint; None if they are no numbers."""
         try:
-            await self._extend(hint, key, members, 0.0)
+            hint.extend(members)
+            while len(members) == _STEP_NUMBERS:
+                if pause_seconds:
+                    await asyncio.sleep(pause_seconds)
+                # By score: ranks move while the stock changes.
+                after = int(members[-1][5:])
+                members = await self._store.execute(*_reading_numbers(hint.area_code, after))
+                hint.extend(members)
         except ValueError as error:
-            self._reserved_bytes.pop(area_code, None)
-            logger.warning("no hint for the search: %s", error)
+            logger.warning("searches go without a hint: %s", error)
             return None
-        self._keep(hint)
+        finally:
+            self._reserved_bytes.pop(hint.area_code, None)
+        hint.read_at = hint.used_at = time.monotonic()
+        # Not yet brought up to date.
+        hint.synced_at = hint.read_at - _DUE_SECONDS
+        self.drop(hint.area_code)
+        self._hints[hint.area_code] = hint
         return hint
 
-    async def _fill(self, hint: Hint, key: str, members: list[bytes], size: int) -> None:
-        try:
-            began = time.monotonic()
-            await self._extend(hint, key, members, _STEP_PAUSE_SECONDS)
-            state = State.BEHIND
-            while state is State.BEHIND:
-                state = self.apply(hint, await self._store.execute_many(self.sync_commands(hint)))
-        # The next search begins again.
-        except (StoreUnavailable, RedisError, ValueError) as error:
-            self._reserved_bytes.pop(hint.area_code, None)
-            logger.warning("no hint for the search in area code %s: %s", hint.area_code, error)
-        else:
-            logger.debug("read %s numbers of %s in %.1f s", size, hint.area_code, time.monotonic() - began)
-            self._keep(hint)
+    def _end_filling(self, area_code: str, filling: asyncio.Task[Hint | None]) -> None:
+        del self._filling[area_code]
+        if not filling.cancelled() and (error := filling.exception()) is not None:
+            # The next search begins again.
+            logger.warning("searches go without a hint of area code %s: %s", area_code, error)
 
-    async def _extend(self, hint: Hint, key: str, members: list[bytes], pause_seconds: float) -> None:
-        hint.extend(members)
-        while len(members) == _STEP_NUMBERS:
-            if pause_seconds:
-                await asyncio.sleep(pause_seconds)
-            # By score: ranks move while numbers come and go.
-            members = await self._store.execute(*_reading_numbers(key, int(members[-1][5:])))
-            hint.extend(members)
-
-    def _keep(self, hint: Hint) -> None:
-        hint.used_at = hint.synced_at = time.monotonic()
-        # Not yet brought up to date.
-        hint.synced_at -= _DUE_SECONDS
-        self._hints[hint.area_code] = hint
-        self._joined.clear()
-        self._covered = None
+    def _replace(self, hint: Hint) -> None:
+        """Read a wrong hint again: a small one before the next search, a large one in the background."""
+        if len(hint.numbers) <= _READ_AT_ONCE:
+            self.drop(hint.area_code)
+            return
+        hint.is_wrong = True
+        now = time.monotonic()
+        if now - hint.read_at > _READ_AGAIN_SECONDS:
+            hint.read_at = now
+            self._begin_reading(hint.area_code).add_done_callback(_retrieve)
 
     def _make_room(self, area_code: str, needed_bytes: int) -> bool:
         """Reserve memory for a hint; drop those that no search uses, the longest unused first."""
         now = time.monotonic()
-        free_bytes = self._budget_bytes - sum(self._reserved_bytes.values())
+        used_bytes = sum(hint.size_bytes for hint in self._hints.values()) + sum(
+            self._reserved_bytes.values()
+        )
+        free_bytes = self._budget_bytes - used_bytes
         for hint in sorted(self._hints.values(), key=lambda hint: hint.used_at):
             unused_seconds = now - hint.used_at
             is_needed = free_bytes < needed_bytes and unused_seconds > _IN_USE_SECONDS
             if is_needed or unused_seconds > self._kept_seconds:
-                free_bytes += self._reserved_bytes[hint.area_code]
+                free_bytes += hint.size_bytes
                 self.drop(hint.area_code)
         if free_bytes < needed_bytes:
             return False
@@ -304,8 +316,15 @@ class Hints:
         return True
 
 
-def _reading_numbers(key: str, after: int) -> tuple[Argument, ...]:
+def _retrieve(reading: "asyncio.Task[Hint | None]") -> None:
+    """Mark an error as retrieved, which asyncio would else log: the next search finds out itself."""
+    if not reading.cancelled():
+        reading.exception()
+
+
+def _reading_numbers(area_code: str, after: int) -> tuple[Argument, ...]:
     """Return the command that reads the lowest numbers above a local number."""
+    key = store_keys.available(area_code)
     return "ZRANGE", key, score(after + 1, 0), "+inf", "BYSCORE", "LIMIT", 0, _STEP_NUMBERS
 
 

@@ -89,6 +89,11 @@ class Search:
         found.sort()
         return found
 
+    async def learn(self, area_code: str) -> None:
+        """Read the hint of an area code to its end; raises `StoreUnavailable`."""
+        await self._hints.read(area_code)
+        await self._hints.filled(area_code)
+
     async def close(self) -> None:
         """Stop reading hints."""
         await self._hints.close()
@@ -105,6 +110,10 @@ class Search:
             # A hint that has all events there were after this search began has all matches.
             if len(found) == wanted or (drawn.are_all and (is_current or state is State.UNCHANGED)):
                 return found
+            if hint.is_wrong:
+                if drawn.are_all:
+                    break
+                hint.discard(set(drawn.members).difference(found))
             is_current = is_current or state is State.CHANGED
             must_sync = True
         return await self._scan(area_code, pattern, wanted)

@@ -539,7 +539,7 @@ def test_the_option_comes_before_the_variable_and_the_variable_before_the_direct
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("", ["up", "keys", "limits", "ingest", "stats", "bench"]),
+        ("", ["up", "keys", "limits", "ingest", "stats"]),
         ("up", ["--port", "--data-dir", "--redis-url", "--no-sample", "--api-workers", "--ready-file"]),
         ("keys", ["create", "list", "show", "rotate", "revoke"]),
         ("keys create", ["--org", "--scope", "--label", "--expires", "--json", "--redis-url", "--data-dir"]),
@@ -554,7 +554,6 @@ def test_the_option_comes_before_the_variable_and_the_variable_before_the_direct
         ("limits list", ["--json", "--redis-url", "--data-dir"]),
         ("ingest", ["FILE", "--carrier", "--wait", "--json", "--redis-url", "--data-dir"]),
         ("stats", ["--json", "--redis-url", "--data-dir"]),
-        ("bench", []),
     ],
 )
 @pytest.mark.parametrize("option", ["-h", "--help"])

@@ -40,7 +40,6 @@ async def calls(store: Store, *commands: str) -> int:
 
 
 async def until_hinted(search: Search, area_code: str) -> None:
-    """Read the hint of an area code, to its end when it is read in the background."""
-    if await search._hints.read(area_code) is None:
-        await search._hints._filling[area_code]
+    """Read the hint of an area code to its end."""
+    await search.learn(area_code)
     assert search._hints.ready(area_code)

@@ -2,6 +2,7 @@
 
 import asyncio
 import struct
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from random import Random
 from typing import Any
@@ -220,7 +221,8 @@ async def test_a_hint_that_is_wrong_costs_time_and_no_match(store: Store, patter
         wrong_hint = Hint("415", hint.version)
         if wrong:
             wrong_hint.extend([e164("415", local).encode() for local in sorted(wrong)])
-        search._hints._keep(wrong_hint)
+        wrong_hint.synced_at = wrong_hint.used_at = wrong_hint.read_at = time.monotonic()
+        search._hints._hints["415"] = wrong_hint
         for quantity in (1, 10, 100, len(expected) + 1):
             found = await search.find(Query("415", None, pattern, quantity))
             assert set(texts(found)) <= expected
@@ -264,7 +266,7 @@ async def test_a_large_stock_is_scanned_until_its_hint_is_read_in_the_background
     await store.execute("CONFIG", "RESETSTAT")
     assert_answers(await search.find(Query("415", None, "22", 100)), matching("415", locals_, "22"), 100)
     assert await calls(store, "zscan") >= 1
-    await asyncio.gather(*search._hints._filling.values())
+    await search.learn("415")
     await store.execute("CONFIG", "RESETSTAT")
     assert_answers(await search.find(Query("415", None, "22", 100)), matching("415", locals_, "22"), 100)
     assert await calls(store, "zscan") == 0

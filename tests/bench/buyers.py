@@ -5,25 +5,25 @@ import random
 from collections.abc import Callable, Iterator
 
 from msgspec import Struct
-from shared.search.area_stock import AreaStock
-from shared.search.walk import Query, search
 
-from deploy.cli.bench_search import in_blocks, load, spread
 from shared import store_keys
 from shared.phone_number import e164
 from shared.store import Store
+from tests.bench.stocks import in_blocks, put_in_stock, spread
+from tests.bench.store_connection import StoreConnection
+from tests.bench.store_search import StoreSearch
 
 _CONNECTIONS = 4
 """API workers: each knows the stock by itself, and shares a connection among its buyers."""
 _LOOKS_SECONDS = 0.005
-"""A buyer orders that much later at most."""
+"""The longest time between a buyer's search and order."""
 _CASES = (("", 12_000), ("7", 24_000), ("77", 240_000))
 """Patterns, and numbers in stock of which 10,000 and more match."""
 _AREA_CODES = ("201", "303", "415", "512", "604", "989")
 
 
 class BuyersFigures(Struct):
-    """What became of the orders for the first number of each answer."""
+    """The outcome of orders for the first number of each answer."""
 
     stock: str
     area_codes: int
@@ -42,17 +42,18 @@ class BuyersFigures(Struct):
 async def measure(
     url: str, buyers: int, orders: int, quantity: int, seed: int, report: Callable[[str], None]
 ) -> list[BuyersFigures]:
-    """Measure on an empty store of our own; `report` is told what is being done."""
+    """Measure on an empty store; `report` shows the progress."""
     stores = [Store(url, 60.0) for _ in range(_CONNECTIONS)]
     try:
         figures = []
         for name, pattern, stock in _stocks(random.Random(seed)):  # noqa: S311 - repeatable, keeps no secret
             report(f"{name}: pattern {pattern or 'none'}, {len(stock)} area codes")
             await stores[0].execute("FLUSHALL")
-            for area_code, numbers in stock.items():
-                await load(stores[0], area_code, numbers)
-            query = Query(next(iter(stock)) if len(stock) == 1 else None, None, pattern, quantity)
-            taken = await _buy(stores, query, buyers, orders)
+            with StoreConnection(url) as client:
+                for area_code, numbers in stock.items():
+                    put_in_stock(client, area_code, numbers)
+            named = next(iter(stock)) if len(stock) == 1 else None
+            taken = await _buy(stores, (named, pattern, quantity), buyers, orders)
             figures.append(
                 BuyersFigures(
                     stock=name,
@@ -73,7 +74,7 @@ async def measure(
 
 
 def _stocks(draw: random.Random) -> Iterator[tuple[str, str, dict[str, list[int]]]]:
-    """Give name, pattern, and area code → local numbers."""
+    """Yield name, pattern, and area code → local numbers."""
     for name, numbers in (("spread", spread), ("thousands blocks", in_blocks)):
         for pattern, count in _CASES:
             yield name, pattern, {"415": numbers(count, draw)}
@@ -84,17 +85,22 @@ def _stocks(draw: random.Random) -> Iterator[tuple[str, str, dict[str, list[int]
             yield name, pattern, {area: numbers(size, draw) for area, size in sizes.items()}
 
 
-async def _buy(stores: list[Store], query: Query, buyers: int, orders: int) -> list[bool]:
-    """Let buyers search and order until there were so many orders; give which of them got their number."""
+async def _buy(
+    stores: list[Store], criteria: tuple[str | None, str, int], buyers: int, orders: int
+) -> list[bool]:
+    """Search and order until there are enough orders; return for each whether it got its number."""
     taken: list[bool] = []
-    stocks = [AreaStock(store) for store in stores]
+    searchers = [StoreSearch(store) for store in stores]
 
-    async def buy(place: int) -> None:
-        store, stock = stores[place % len(stores)], stocks[place % len(stores)]
-        while len(taken) < orders and (numbers := await search(store, stock, query)):
+    async def buy(index: int) -> None:
+        store, searcher = stores[index % len(stores)], searchers[index % len(stores)]
+        while len(taken) < orders and (numbers := await searcher.search(*criteria)):
             await asyncio.sleep(random.uniform(0, _LOOKS_SECONDS))  # noqa: S311 - no secret
             key = store_keys.available(numbers[0][2:5])
             taken.append(bool(await store.execute("ZREM", key, numbers[0])))
 
-    await asyncio.gather(*(buy(place) for place in range(buyers)))
+    if criteria[0] is not None:
+        await asyncio.gather(*(searcher.learn(criteria[0]) for searcher in searchers))
+    await asyncio.gather(*(buy(index) for index in range(buyers)))
+    await asyncio.gather(*(searcher.close() for searcher in searchers))
     return taken

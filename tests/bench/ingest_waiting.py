@@ -1,4 +1,4 @@
-"""How long searches wait, without a feed and while one is loaded: over HTTP, at a steady pace."""
+"""Latency of searches over HTTP at a steady pace: without a feed and while one is loaded."""
 
 import asyncio
 import random
@@ -6,7 +6,6 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import aiohttp
 
@@ -16,36 +15,34 @@ from deploy.sample_feed.generate import AREA_CODES
 from shared.api_keys import Scope, Wanted, create_api_key
 from shared.key_secrets import new_secret
 from shared.store import Store
-
-if TYPE_CHECKING:
-    from deploy.cli.bench_ingest import Bench
+from tests.bench.ingest_service import IngestService
 
 _SEARCHES_PER_SECOND = 100
 _QUIET_SECONDS = 10.0
 _WARM_UP_SECONDS = 2.0
 _START_SECONDS = 30.0
-_LOOK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 _ORGANIZATION = "bench"
 
 
 async def search_latency(
-    bench: "Bench", store: Store, load: Callable[[], Awaitable[object]]
+    service: IngestService, store: Store, load: Callable[[], Awaitable[object]]
 ) -> tuple[float, float]:
-    """Give the 99th percentile of how long searches take, ms: with nothing else to do, and while `load` runs.
+    """Return the 99th percentile of the latency of searches, ms: without a load, and while `load` runs.
 
-    Each is timed from the moment at which it was due, so that one that makes others late counts as often.
+    Each is timed from the moment at which it was due, so that one that delays others counts as often.
     """
     secret = new_secret()
     await create_api_key(store, _ORGANIZATION, Wanted((Scope.NUMBERS_WRITE,), "bench"), secret)
     port = free_port()
     headers = {"Authorization": f"Bearer {secret}"}
-    with bench.process("api", *api_command(port)):
+    with service.process("api", *api_command(port)):
         async with aiohttp.ClientSession(f"http://{LOOPBACK}:{port}", headers=headers) as client:
             await _until_ready(client)
             await _search_for(client, _WARM_UP_SECONDS)
-            bench.report("searches, with nothing else to do")
+            service.report("searches without a load")
             quiet = await _search_for(client, _QUIET_SECONDS)
-            bench.report("searches, while a feed is loaded")
+            service.report("searches while a feed is loaded")
             loading = asyncio.ensure_future(load())
             busy = await _search_for(client, until=loading)
             await loading
@@ -59,13 +56,13 @@ async def _until_ready(client: aiohttp.ClientSession) -> None:
                 async with client.get("/readyz") as answer:
                     if answer.ok:
                         return
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
 
 
 async def _search_for(
     client: aiohttp.ClientSession, seconds: float = 3600.0, until: "asyncio.Future[object] | None" = None
 ) -> list[float]:
-    """Search at the pace for some time or until something is done; give how long each took, ms."""
+    """Search at the pace for some time or until `until` is done; return the latencies, ms."""
     begun, searches = time.monotonic(), []
     for count in range(int(seconds * _SEARCHES_PER_SECOND)):
         due = begun + count / _SEARCHES_PER_SECOND
