@@ -442,7 +442,7 @@ async def calls_of(store: Store, name: str, monkeypatch: pytest.MonkeyPatch) -> 
 
         return recorded
 
-    monkeypatch.setattr(Script, "run", recording(Script.run))
+    monkeypatch.setattr(Script, "start", recording(Script.start))
     await EXERCISES[name](store)
     assert calls
     return calls
