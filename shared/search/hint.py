@@ -8,12 +8,13 @@ pattern is a substring: there most runs of a window are empty, and looking at al
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, takewhile
 from random import Random
 from typing import Final, NamedTuple
 
 from pyroaring import BitMap
 
+from shared import store_keys
 from shared.number_events import PACKED_LOCALS, Entry
 from shared.search.windows import (
     LOCAL_DIGITS,
@@ -78,13 +79,15 @@ class Hint:
     """The available numbers of an area code as of `version`."""
 
     __slots__ = (
-        "_prefix", "_remembered", "_removed", "_text", "area_code", "is_wrong", "numbers", "read_at",
-        "synced_at", "used_at", "version",
+        "_prefix", "_remembered", "_removed", "_text", "area_code", "events_key", "is_wrong", "key",
+        "numbers", "read_at", "synced_at", "used_at", "version",
     )  # fmt: skip
 
     def __init__(self, area_code: str, version: Version) -> None:
         """Begin without numbers; `version` is an event that they will all be younger than."""
         self.area_code = area_code
+        self.key = store_keys.available(area_code).encode()
+        self.events_key = store_keys.events(area_code).encode()
         self.version = version
         self.numbers = BitMap()
         self.read_at = self.synced_at = self.used_at = 0.0
@@ -133,7 +136,7 @@ class Hint:
         ]
         self.numbers.update(added)
         self.numbers.difference_update(BitMap(removed))
-        self._change_text(self._members(added), self._members(removed))
+        self._change_text(self.members(added), self.members(removed))
         for pattern, matches in self._remembered.items():
             sought = pattern.encode()
             matches.update(local for local in added if sought in b"%s%d" % (self._prefix, local))
@@ -159,14 +162,14 @@ class Hint:
         for start, window in self._starts(windows, _PLENTY * wanted * spacing, spacing):
             found = list(islice(self._matches_from(window, start, int(2 * wanted * spacing)), wanted))
             if len(found) == wanted:
-                return Candidates(self._members(found), are_all=False)
+                return Candidates(self.members(found), are_all=False)
         return self._find_all(pattern, windows, wanted)
 
-    def beginning_with(self, digits: str) -> BitMap:
+    def beginning_with(self, digits: str) -> list[int]:
         """Return the local numbers that begin with 1-7 digits."""
         length = 10 ** (LOCAL_DIGITS - len(digits))
         first = int(digits) * length
-        return self.numbers & BitMap(range(first, first + length))
+        return list(takewhile((first + length).__gt__, self.numbers.iter_equal_or_larger(first)))
 
     def _find_in_text(self, text: bytes, sought: bytes, wanted: int) -> Candidates:
         rows = len(text) // _MEMBER_BYTES
@@ -244,11 +247,12 @@ class Hint:
             matches &= self.numbers
         surplus = len(matches) - wanted
         if surplus <= 0:
-            return Candidates(self._members(matches), are_all=True)
+            return Candidates(self.members(matches), are_all=True)
         start = _random.randrange(surplus + 1)
-        return Candidates(self._members(matches[start : start + wanted]), are_all=False)
+        return Candidates(self.members(matches[start : start + wanted]), are_all=False)
 
-    def _members(self, locals_: Iterable[int]) -> list[bytes]:
+    def members(self, locals_: Iterable[int]) -> list[bytes]:
+        """Return local numbers as E.164 texts."""
         prefix = self._prefix
         return [b"%s%d" % (prefix, local) for local in locals_]
 
@@ -267,7 +271,7 @@ class Hint:
             self._text += b"".join(member for member in added if member not in again)
             if 8 * len(self._removed) <= len(self.numbers):
                 return
-        self._text = b"".join(self._members(self.numbers))
+        self._text = b"".join(self.members(self.numbers))
         self._removed = set()
 
 

@@ -15,7 +15,6 @@ from random import Random
 from typing import Final
 
 from msgspec import Struct
-from pyroaring import BitMap
 
 from shared import store_keys
 from shared.phone_number import NumberType, number_type_of
@@ -24,6 +23,7 @@ from shared.search.hints import Hints, State
 from shared.search.stock_sizes import AreaCodes, StockSizes
 from shared.search.windows import (
     LOCAL_DIGITS,
+    LOWEST_DIGIT,
     PREFIX_DIGITS,
     count_numbers,
     local_windows,
@@ -35,6 +35,8 @@ from shared.store import Argument, Store
 
 _FEW_AREAS: Final = 8
 """Area codes that are searched one after the other, whatever the pattern."""
+_PLENTY: Final = 2
+"""Expected matches of the first area code, in wanted ones, from which it is searched alone."""
 _ROUNDS: Final = 5
 """Times that candidates are drawn for one search before the area code is scanned."""
 
@@ -123,9 +125,7 @@ class Search:
     ) -> tuple[list[bytes], State | None]:
         """Return those of the numbers that are available now; sync the hint in the same round trip."""
         commands = self._hints.sync_commands(hint) if is_syncing else []
-        lookup: list[tuple[Argument, ...]] = (
-            [("ZMSCORE", store_keys.available(hint.area_code), *members)] if members else []
-        )
+        lookup: list[tuple[Argument, ...]] = [("ZMSCORE", hint.key, *members)] if members else []
         replies = await self._store.execute_many([*commands, *lookup])
         state = self._hints.apply(hint, replies[: len(commands)]) if is_syncing else None
         return (_available(members, replies[-1]) if members else []), state
@@ -168,10 +168,13 @@ class Search:
             return await self._find_rare(areas, pattern, wanted)
         if not order:
             return []
-        # Mostly the first has enough.
-        found = await self._find_in_area(order[0], pattern, wanted)
-        if len(found) < wanted and len(order) > 1:
-            found += await self._find_along(order[1:], pattern, wanted - len(found))
+        if areas.sizes[order[0]] >= _PLENTY * wanted * 10 ** len(pattern):
+            found = await self._find_in_area(order[0], pattern, wanted)
+            order = order[1:]
+        else:
+            found = []
+        if order and len(found) < wanted:
+            found += await self._find_along(order, pattern, wanted - len(found))
         return found
 
     async def _find_along(self, order: Sequence[str], pattern: str, wanted: int) -> list[bytes]:
@@ -179,7 +182,8 @@ class Search:
         for is_current in (False, True):
             if is_current:
                 await self._hints.sync_all()
-            found, drawn = [], []
+            found: list[bytes] = []
+            drawn: list[bytes] = []
             missing = wanted
             for area_code in order:
                 hint = self._hints.ready(area_code) or await self._hints.read(area_code)
@@ -188,7 +192,7 @@ class Search:
                     found += members
                 else:
                     members = hint.find(pattern, missing).members
-                    drawn.append((area_code, members))
+                    drawn += members
                 missing -= len(members)
                 if missing <= 0:
                     break
@@ -208,45 +212,40 @@ class Search:
         for is_current in (False, True):
             if is_current:
                 await self._hints.sync_all()
-            matches = self._rare_matches(areas, pattern)
+            matches = self._rare_matches(areas, pattern, wanted)
             first = _random.randrange(max(len(matches) - wanted, 0) + 1)
-            drawn: dict[str, list[bytes]] = {}
-            for area_code, member in matches[first : first + wanted]:
-                drawn.setdefault(area_code, []).append(member)
-            found = (
-                await self._available_of(list(drawn.items())) if is_current or len(matches) >= wanted else []
-            )
+            if is_current or len(matches) >= wanted:
+                found = await self._available_of(matches[first : first + wanted])
             if len(found) == wanted:
                 break
         return (found + scanned)[:wanted]
 
-    def _rare_matches(self, areas: AreaCodes, pattern: str) -> list[tuple[str, bytes]]:
-        """Return all matches that hints have, by area code, in ascending order."""
-        matches = self._hints.with_any_of(numbers_in(local_windows(pattern)))
+    def _rare_matches(self, areas: AreaCodes, pattern: str, wanted: int) -> list[bytes]:
+        """Return numbers that hints have and that match: `wanted` or a few more, or all there are."""
+        matches = self._hints.matches(numbers_in(local_windows(pattern)), wanted)
         for length in range(1, PREFIX_DIGITS + 1):
-            # The pattern begins in the area code, or with the country code.
+            # The pattern begins with the end of `1NPA`.
             rest = pattern[length:]
+            if len(rest) > LOCAL_DIGITS or int(rest[0]) < LOWEST_DIGIT:
+                continue
             for area_code in areas.by_ending.get(pattern[:length], ()):
                 hint = self._hints.ready(area_code)
-                if hint is not None and len(rest) <= LOCAL_DIGITS and (some := hint.beginning_with(rest)):
-                    matches[area_code] = matches.get(area_code, BitMap()) | some
-        return [
-            (area_code, b"+1%s%d" % (area_code.encode(), local))
-            for area_code in sorted(matches)
-            if area_code in areas.sizes
-            for local in matches[area_code]
-        ]
+                if hint is not None and (locals_ := hint.beginning_with(rest)):
+                    matches += hint.members(locals_)
+        return sorted({member for member in matches if member[2:5].decode() in areas.sizes})
 
-    async def _available_of(self, drawn: Sequence[tuple[str, list[bytes]]]) -> list[bytes]:
-        """Return those of the numbers of some area codes that are available now."""
-        drawn = [(area_code, members) for area_code, members in drawn if members]
+    async def _available_of(self, members: Sequence[bytes]) -> list[bytes]:
+        """Return those of the numbers, of any area codes, that are available now."""
+        by_area: dict[bytes, list[bytes]] = {}
+        for member in members:
+            by_area.setdefault(member[2:5], []).append(member)
         replies = await self._store.execute_many(
-            [("ZMSCORE", store_keys.available(area_code), *members) for area_code, members in drawn]
+            [("ZMSCORE", store_keys.available(area.decode()), *some) for area, some in by_area.items()]
         )
         return [
             member
-            for (_, members), scores in zip(drawn, replies, strict=True)
-            for member in _available(members, scores)
+            for some, scores in zip(by_area.values(), replies, strict=True)
+            for member in _available(some, scores)
         ]
 
 

@@ -15,6 +15,7 @@ LOCAL_DIGITS = 7
 PREFIX_DIGITS = 4
 """Of the country code and the area code, `1NPA`."""
 _DIGITS = PREFIX_DIGITS + LOCAL_DIGITS
+LOWEST_DIGIT = 2
 LOWEST_LOCAL = 2_000_000
 """An exchange begins with 2-9 (NANP), so no local number is lower."""
 POSSIBLE_LOCALS = LOCAL_NUMBERS - LOWEST_LOCAL
