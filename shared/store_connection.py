@@ -14,8 +14,6 @@ from redis.exceptions import (
     DataError,
     InvalidResponse,
     OutOfMemoryError,
-    ReadOnlyError,
-    TimeoutError as RedisTimeoutError,
 )
 
 from shared.store_url import StoreUrl
@@ -23,8 +21,8 @@ from shared.store_url import StoreUrl
 Argument = str | bytes | int | float
 Convert = Callable[[Any], Any]
 
-_PASSING_ERRORS = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OutOfMemoryError)
-_PASSING_CODES = frozenset({"BUSY", "CLUSTERDOWN", "MASTERDOWN", "MISCONF", "NOREPLICAS", "TRYAGAIN"})
+_PASSING_ERRORS = (RedisConnectionError, OutOfMemoryError)
+_PASSING_CODES = frozenset({"BUSY", "MISCONF", "TRYAGAIN"})
 """First words of error replies that mean "not now" rather than "never"."""
 
 _NODE_CODES = frozenset({"CLUSTERDOWN", "LOADING", "MASTERDOWN", "NOREPLICAS", "READONLY"})
@@ -157,8 +155,10 @@ class Connection(asyncio.Protocol):
         return self._loop.time() - self._sent_at
 
     def send(self, packed: Sequence[bytes], waiters: Sequence[Waiter]) -> None:
-        """Send a batch of commands in one write; the connection must be open and not busy."""
-        assert self._transport is not None  # noqa: S101 - for the type checker
+        """Send a batch of commands in one write; the connection must not be busy."""
+        if self._transport is None or self._is_closed:
+            fail_all(waiters, "the connection is closed")
+            return
         self._in_flight.extend(waiters)
         self._sent_at = self._loop.time()
         self._is_overdue = False

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 from arq import Retry, func
-from arq.connections import RedisSettings, create_pool
+from arq.connections import create_pool
 from arq.typing import WorkerCoroutine
 from arq.worker import Worker
 
@@ -39,7 +39,7 @@ async def test_a_feed_that_finds_the_store_away_says_so_in_one_line(
 ) -> None:
     del store
     caplog.set_level(logging.INFO)
-    pool = await create_pool(RedisSettings.from_dsn(valkey), default_queue_name=jobs.FEED_QUEUE)
+    pool = await create_pool(jobs.queue_settings(valkey, 5), default_queue_name=jobs.FEED_QUEUE)
     await pool.enqueue_job(jobs.INGEST_FEED, "acme")
     worker = Worker(
         functions=[func(cast("WorkerCoroutine", ingest_feed), name=jobs.INGEST_FEED)],

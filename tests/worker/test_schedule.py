@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from arq.connections import ArqRedis, RedisSettings, create_pool
+from arq.connections import ArqRedis, create_pool
 from arq.cron import CronJob, next_cron
 from arq.worker import Worker
 from cronsim import CronSim
@@ -15,6 +15,7 @@ from hypothesis import assume, given, settings, strategies as st
 
 from shared.feeds.profiles import BadProfiles, Profile, Profiles, read_profiles
 from shared.feeds.schedules import parse_schedule
+from shared.jobs import queue_settings
 from worker.feeds.schedule import cron_jobs
 
 
@@ -113,7 +114,7 @@ def test_only_feeds_with_a_source_and_a_schedule_are_fetched() -> None:
 
 async def test_workers_that_see_the_same_minute_come_fetch_a_feed_once(valkey: str, store: object) -> None:
     del store
-    pool = await create_pool(RedisSettings.from_dsn(valkey))
+    pool = await create_pool(queue_settings(valkey, 5))
     started: list[str] = []
     workers = [worker_of(pool, job, started) for job in scheduled("acme", "brim")]
     now = datetime.now(UTC)
