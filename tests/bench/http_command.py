@@ -102,10 +102,11 @@ class _Lengths(click.ParamType[tuple[int, ...]]):
 def http(*, only: tuple[str, ...], patterns: tuple[int, ...], as_json: bool, **options: Any) -> None:
     """Measure the service over HTTP, in turns with peers; print figures, ratios and goals.
 
-    Starts everything itself on free ports and in temporary directories, and removes it at the end. All
-    options at their defaults take about an hour; `--only rates` takes three minutes.
+    Starts everything itself on free ports and in temporary directories, and removes it at the end. With
+    the defaults it takes about twenty minutes, half of them for the memory; `--only rates` takes four.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     chosen = [module for module in _MEASUREMENTS if not only or module.NAME in only]
     run_options = RunOptions(lengths=patterns, **options)
     load_before = os.getloadavg()[0]

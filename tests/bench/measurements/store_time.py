@@ -23,7 +23,7 @@ from tests.bench.report import Ratio, Row, at_most, row
 from tests.bench.stocks import BLOCK_NUMBERS, SPARSE_NUMBERS, in_blocks, put_in_stock, spread
 from tests.bench.store_meter import StoreMeter
 
-NAME = "store time"
+NAME = "store-time"
 
 _WARM_UP_SECONDS = 3.0
 _CHANGING_FACTOR = 2
