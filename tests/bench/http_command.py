@@ -151,6 +151,7 @@ def _machine(load_before: float) -> machine.Machine:
         load_before=load_before,
         python=platform.python_version(),
         granian=version("granian"),
+        event_loop=machine.event_loop(),
         store=f"{name} {server.get('valkey_version') or server['redis_version']}",
         postgresql=postgres.version(),
     )

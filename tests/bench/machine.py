@@ -2,6 +2,7 @@
 
 import os
 import platform
+from importlib.util import find_spec
 from pathlib import Path
 
 from msgspec import Struct
@@ -16,13 +17,16 @@ class Machine(Struct, frozen=True):
     """Load average of the minute before; above 0.5 other work disturbs the figures."""
     python: str
     granian: str
+    event_loop: str
+    """Of all measured services; the image has only that of asyncio."""
     store: str
     postgresql: str
 
     def __str__(self) -> str:
         return (
             f"{self.processor}, {self.cores} cores, load before {self.load_before:.2f}; "
-            f"Python {self.python}, granian {self.granian}, {self.store}, {self.postgresql}"
+            f"Python {self.python}, granian {self.granian} on {self.event_loop}, "
+            f"{self.store}, {self.postgresql}"
         )
 
 
@@ -39,6 +43,11 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def event_loop() -> str:
+    """Return the loop that granian chooses by itself from those that are installed."""
+    return next((name for name in ("rloop", "uvloop") if find_spec(name)), "asyncio")
 
 
 def resident_mb(pid: int) -> float:

@@ -76,21 +76,25 @@ class Processes:
         """What is closed at the end, last in first out."""
         return self._stack
 
-    def store(self, **config: str) -> StoreServer:
-        """Start a store; its slow commands, but for the bench's own, are counted when it stops."""
+    def store(self, config: Mapping[str, str] | None = None, *, is_peers: bool = False) -> StoreServer:
+        """Start a store; its slow commands, without the bench's own, are counted when it stops.
+
+        Those of a peer's store are not.
+        """
         self._count += 1
         slow = {"slowlog-log-slower-than": str(SLOW_MICROSECONDS), "slowlog-max-len": "1000000"}
         server = ValkeyServer(
             port=free_port(),
             data_dir=self.directory / f"store-{self._count}",
-            config={"save": "", **slow, **config},
+            config={"save": "", **slow, **(config or {})},
         )
         server.start(timeout=_STORE_START_SECONDS)
         self._stack.callback(server.stop)
         url = f"redis://{LOOPBACK}:{server.port}/0"
         client = StoreConnection(url)
         self._stack.callback(client.close)
-        self._stack.callback(self._slow.collect, client)
+        if not is_peers:
+            self._stack.callback(self._slow.collect, client)
         return StoreServer(url, client)
 
     def api(self, store: StoreServer, **settings: str) -> Server:

@@ -1,6 +1,7 @@
 """Memory of the API process after many requests."""
 
 from tests.bench.context import Context
+from tests.bench.errors import BenchError
 from tests.bench.machine import resident_mb
 from tests.bench.measurements.setup import start_search
 from tests.bench.report import Ratio, Row, at_most, row
@@ -24,7 +25,7 @@ def measure(context: Context) -> list[Row]:
             context.load.run(service.api, service.searches, options.connections, count=count)
             sizes.append(resident_mb(pid))
         if service.api.worker_pid() != pid:
-            raise RuntimeError("the process was replaced while it was measured")
+            raise BenchError("the process was replaced while it was measured")
     before, after = [sizes[0]], [sizes[1]]
     growth = Ratio("all / a fifth", after, before)
     return [

@@ -42,7 +42,7 @@ def measure(context: Context) -> list[Row]:
 def _start(context: Context, processes: Processes, config: dict[str, str]) -> Subject:
     options = context.options
     context.show(f"loading {options.numbers:,} numbers")
-    store = processes.store(**config)
+    store = processes.store(config)
     numbers = spread(options.numbers, context.draw("orders"))
     put_in_stock(store.client, AREA_CODE, numbers)
     # Each buyer is an organization of its own.
