@@ -37,7 +37,7 @@ def searches(draw: st.DrawFn) -> tuple[str, str]:
 
 
 def holds(window: Window, local: int) -> bool:
-    return window.offset <= local % window.period < window.offset + window.length
+    return local >= window.runs.start and (local - window.runs.start) % window.runs.step < window.length
 
 
 def matches(area_code: str, local: int, pattern: str) -> bool:
@@ -88,11 +88,11 @@ def test_the_windows_hold_a_number_exactly_when_its_text_contains_the_pattern(
 def test_every_window_can_hold_a_number_and_starts_at_its_first_run(search: tuple[str, str]) -> None:
     area_code, pattern = search
     for window in windows_of(area_code, pattern):
-        last_of_run = window.lowest_run + window.length - 1
+        last_of_run = window.runs.start + window.length - 1
         assert LOWEST_LOCAL <= last_of_run < LOCAL_NUMBERS
         assert matches(area_code, last_of_run, pattern)
         # The run before it would lie below every number.
-        assert last_of_run - window.period < LOWEST_LOCAL
+        assert last_of_run - window.runs.step < LOWEST_LOCAL
 
 
 @given(searches())
@@ -117,7 +117,7 @@ def test_the_numbers_in_windows_are_every_match(area_code: str, text: str, ancho
 def test_the_size_of_windows_counts_whole_runs_in_which_a_number_can_be(search: tuple[str, str]) -> None:
     windows = windows_of(*search)
     held = sum(
-        window.length * ceil((LOCAL_NUMBERS - window.lowest_run) / window.period) for window in windows
+        window.length * ceil((LOCAL_NUMBERS - window.runs.start) / window.runs.step) for window in windows
     )
     assert count_numbers(windows) == held
 
@@ -150,18 +150,18 @@ def test_a_pattern_that_fixes_the_first_local_digits_is_one_run(
     area_code: str, pattern: str, first: int, last: int
 ) -> None:
     (window,) = windows_of(area_code, pattern)
-    assert (window.lowest_run, window.period) == (first, LOCAL_NUMBERS)
+    assert (window.runs.start, window.runs.step) == (first, LOCAL_NUMBERS)
     assert window.length == last - first + 1
 
 
 def test_a_pattern_may_begin_inside_the_prefix() -> None:
     # +1 251 555 0000: the 1 of the pattern is the last digit of the area code.
     assert windows_of("251", "1555") == (
-        Window(5_550_000, LOCAL_NUMBERS, 10_000),
+        Window(range(5_550_000, LOCAL_NUMBERS, LOCAL_NUMBERS), 10_000),
         # And within the local digits: 1555xxx begins with 1 and is none; x1555xx, xx1555x, xxx1555.
-        Window(155_500, 1_000_000, 100),
-        Window(15_550, 100_000, 10),
-        Window(1_555, 10_000, 1),
+        Window(range(2_155_500, LOCAL_NUMBERS, 1_000_000), 100),
+        Window(range(2_015_550, LOCAL_NUMBERS, 100_000), 10),
+        Window(range(2_001_555, LOCAL_NUMBERS, 10_000), 1),
     )
 
 
