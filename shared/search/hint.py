@@ -17,7 +17,6 @@ from pyroaring import BitMap
 from shared import store_keys
 from shared.number_events import PACKED_LOCALS, Entry
 from shared.search.windows import (
-    LOCAL_DIGITS,
     LOCAL_NUMBERS,
     POSSIBLE_LOCALS,
     Window,
@@ -173,12 +172,6 @@ class Hint:
                 return Candidates(self.members(found), are_all=False)
         return self._find_all(pattern, windows, wanted)
 
-    def beginning_with(self, digits: str) -> list[int]:
-        """Return the local numbers that begin with 1-7 digits."""
-        length = 10 ** (LOCAL_DIGITS - len(digits))
-        first = int(digits) * length
-        return list(takewhile((first + length).__gt__, self.numbers.iter_equal_or_larger(first)))
-
     def _find_in_text(self, text: bytes, sought: bytes, wanted: int) -> Candidates:
         rows = len(text) // _MEMBER_BYTES
         starts = rows - min(wanted * 10 ** len(sought) // 5, rows // 2)
@@ -287,6 +280,10 @@ class Hint:
         if len(self._remembered) >= _REMEMBERED_PATTERNS:
             self._remembered.clear()
         self._remembered[pattern] = matches
+
+    def member(self, local: int) -> bytes:
+        """Return a local number as E.164 text."""
+        return b"%s%d" % (self._prefix, local)
 
     def members(self, locals_: Iterable[int]) -> list[bytes]:
         """Return local numbers as E.164 texts."""

@@ -11,7 +11,7 @@ are noticed, and the hint is read again.
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from random import Random
 from typing import Any, Final
@@ -20,8 +20,9 @@ from pyroaring import BitMap
 
 from shared import store_keys
 from shared.number_events import Entry
-from shared.search.hint import Hint, Version, parse_version, size_bytes
+from shared.search.hint import Candidates, Hint, Version, parse_version, size_bytes
 from shared.search.stock_sizes import AreaCodes
+from shared.search.windows import DIGITS, endings_of, local_windows, numbers_in, prefix_windows
 from shared.settings import Settings
 from shared.stock_score import score
 from shared.store import Argument, Store
@@ -52,8 +53,6 @@ _IN_USE_SECONDS: Final = 10.0
 
 _READ_TOGETHER: Final = 8
 """Hints read in one round trip."""
-_GROUP: Final = 16
-"""Area codes whose numbers are joined for searches over all area codes."""
 
 
 class State(Enum):
@@ -82,13 +81,16 @@ class Hints:
         self._reading: dict[str, asyncio.Task[Hint | None]] = {}
         self._filling: dict[str, asyncio.Task[Hint | None]] = {}
         self._reserved_bytes: dict[str, int] = {}
-        self._joined: list[tuple[BitMap, list[Hint]]] = []
-        """Of each group of hints: their numbers, and some that they had; and the hints."""
+        self._by_ending: dict[str, list[Hint]] = {}
+        """Last 1-4 digits of `1NPA` → hints; empty until it is needed."""
+        self._joined: dict[str, BitMap] = {}
+        """Last digit of the area code → numbers of its hints, and some that they had."""
         self._covered: AreaCodes | None = None
         self._uncovered: list[str] = []
         self._covering: asyncio.Task[None] | None = None
         self._sync: asyncio.Task[None] | None = None
         self._next_sync: asyncio.Task[None] | None = None
+        self._all_synced_at = 0.0
 
     def ready(self, area_code: str) -> Hint | None:
         """Return the hint if there is one that can be brought up to date."""
@@ -116,7 +118,7 @@ class Hints:
     def drop(self, area_code: str) -> None:
         """Forget a hint."""
         self._hints.pop(area_code, None)
-        self._joined.clear()
+        self._by_ending.clear()
         self._covered = None
 
     async def filled(self, area_code: str) -> None:
@@ -136,6 +138,10 @@ class Hints:
     def is_due(self, hint: Hint) -> bool:
         """Whether a search should bring the hint up to date on its way."""
         return time.monotonic() - hint.synced_at > _DUE_SECONDS
+
+    def are_due(self) -> bool:
+        """Whether a search over all area codes should bring all hints up to date first."""
+        return time.monotonic() - self._all_synced_at > _DUE_SECONDS
 
     def sync_commands(self, hint: Hint) -> list[tuple[Argument, ...]]:
         """Return the commands whose replies `apply` takes."""
@@ -177,34 +183,54 @@ class Hints:
             self._next_sync = asyncio.create_task(self._sync_after(self._sync))
         await asyncio.shield(self._next_sync)
 
-    def matches(self, numbers: BitMap, wanted: int) -> list[bytes]:
-        """Return numbers (E.164) of all hints that have one of these local numbers.
+    def find_rare(self, areas: AreaCodes, pattern: str, wanted: int) -> Candidates:
+        """Return numbers (E.164) of area codes that match digits which few numbers match.
 
-        They are `wanted` or a few more, from a random group of area codes on, or all there are.
+        They are `wanted` or some more, in ascending order.
         """
-        if not self._joined:
-            hints = sorted(self._hints.values(), key=lambda hint: hint.area_code)
-            for first in range(0, len(hints), _GROUP):
-                group = hints[first : first + _GROUP]
-                self._joined.append((BitMap.union(*(hint.numbers for hint in group)), group))
-        found: list[bytes] = []
-        begin = _random.randrange(len(self._joined)) if self._joined else 0
-        for joined, group in self._joined[begin:] + self._joined[:begin]:
-            if len(found) >= wanted:
-                break
-            if joined.intersect(numbers):
-                # So few that testing each is faster than intersecting each hint (2 µs).
-                some = list(joined & numbers)
-                for hint in group:
-                    if locals_ := [local for local in some if local in hint.numbers]:
-                        found += hint.members(locals_)
-        return found
+        if not self._by_ending:
+            self._join()
+        found: set[bytes] = set()
+        are_all = True
+        windows = [("", window) for window in local_windows(pattern)] + prefix_windows(pattern)
+        for ending, window in _random.sample(windows, len(windows)):
+            numbers = numbers_in((window,))
+            for hints, some in self._groups_of(ending, numbers):
+                if len(some) > wanted:
+                    first = _random.randrange(len(some) - wanted + 1)
+                    some, are_all = some[first : first + wanted], False  # noqa: PLW2901 - the part in use
+                for local in some:
+                    having = [hint for hint in hints if local in hint.numbers]
+                    found.update([hint.member(local) for hint in having if hint.area_code in areas.sizes])
+                if len(found) >= wanted:
+                    return Candidates(sorted(found), are_all=False)
+        return Candidates(sorted(found), are_all)
+
+    def _groups_of(self, ending: str, numbers: BitMap) -> Iterator[tuple[list[Hint], BitMap]]:
+        """Yield groups of the hints with an ending of `1NPA`, with the numbers that a group has.
+
+        They are so few that testing each is faster than intersecting each hint's numbers (2 µs).
+        """
+        if len(ending) > 1:
+            for hint in self._by_ending.get(ending, ()):
+                yield [hint], hint.numbers & numbers
+        else:
+            for digit in ending or _random.sample(DIGITS, len(DIGITS)):
+                yield self._by_ending[digit], self._joined[digit] & numbers
+
+    def _join(self) -> None:
+        """Group the hints by the endings of `1NPA`, and join the numbers of each last digit."""
+        self._by_ending = {digit: [] for digit in DIGITS}
+        for hint in self._hints.values():
+            for ending in endings_of(hint.area_code):
+                self._by_ending.setdefault(ending, []).append(hint)
+        for digit in DIGITS:
+            self._joined[digit] = BitMap.union(*(hint.numbers for hint in self._by_ending[digit]))
 
     def _apply_entries(self, hint: Hint, entries: Sequence[Entry]) -> None:
-        if entries and (added := hint.apply(entries)):
-            for joined, group in self._joined:
-                if hint in group:
-                    joined.update(added)
+        added = hint.apply(entries) if entries else []
+        if added and self._by_ending:
+            self._joined[hint.area_code[-1]].update(added)
 
     async def _cover(self, areas: AreaCodes) -> None:
         try:
@@ -229,7 +255,7 @@ class Hints:
         if before is not None:
             await asyncio.wait([before])
         self._sync, self._next_sync = asyncio.current_task(), None
-        began = time.monotonic()
+        began = self._all_synced_at = time.monotonic()
         hints = list(self._hints.values())
         behind = {hint.events_key: hint for hint in hints}
         while behind:

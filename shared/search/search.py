@@ -22,11 +22,8 @@ from shared.search.hint import Hint
 from shared.search.hints import Hints, State
 from shared.search.stock_sizes import AreaCodes, StockSizes
 from shared.search.windows import (
-    LOCAL_DIGITS,
-    LOWEST_DIGIT,
     PREFIX_DIGITS,
     count_numbers,
-    local_windows,
     numbers_in,
     windows_of,
 )
@@ -49,7 +46,7 @@ _SCANNED_AT_ONCE: Final = 1_000
 _SAMPLE_NUMBERS: Final = 500
 """Random numbers of a stock without a hint that are looked at first: 0.2 ms of the store's time."""
 
-_RARE_DIGITS: Final = 5
+_RARE_DIGITS: Final = 4
 """Length of patterns from which a search over all area codes asks first which of them have a match at all."""
 
 _random = Random()  # noqa: S311 - spreads callers over the stock, keeps no secret
@@ -161,30 +158,30 @@ class Search:
     async def _find_anywhere(self, query: Query) -> list[bytes]:
         pattern, wanted = query.pattern, query.quantity
         areas = await self._sizes.read(query.number_type)
+        if self._hints.are_due():
+            await self._hints.sync_all()
         order = areas.draw_order()
         if pattern.startswith("+"):
             order = [area for area in order if _may_begin(f"+1{area}", pattern)]
-        elif len(pattern) >= _RARE_DIGITS and len(areas) > _FEW_AREAS:
+        elif len(pattern) >= _RARE_DIGITS and len(areas) > _FEW_AREAS and not areas.have_prefix(pattern):
             return await self._find_rare(areas, pattern, wanted)
         if not order:
             return []
+        found: list[bytes] = []
         if areas.sizes[order[0]] >= _PLENTY * wanted * 10 ** len(pattern):
             found = await self._find_in_area(order[0], pattern, wanted)
             order = order[1:]
-        else:
-            found = []
         if order and len(found) < wanted:
             found += await self._find_along(order, pattern, wanted - len(found))
         return found
 
     async def _find_along(self, order: Sequence[str], pattern: str, wanted: int) -> list[bytes]:
         """Find numbers in the first area codes that have enough together."""
-        for is_current in (False, True):
-            if is_current:
+        found: list[bytes] = []
+        for attempt in range(_ROUNDS):
+            if attempt:
                 await self._hints.sync_all()
-            found: list[bytes] = []
-            drawn: list[bytes] = []
-            missing = wanted
+            found, drawn, missing = [], [], wanted
             for area_code in order:
                 hint = self._hints.ready(area_code) or await self._hints.read(area_code)
                 if hint is None:
@@ -197,42 +194,30 @@ class Search:
                 if missing <= 0:
                     break
             found += await self._available_of(drawn)
-            if len(found) == wanted:
+            # Hints that have all events there were after this search began have all matches.
+            if len(found) == wanted or (attempt and missing > 0):
                 break
         return found
 
     async def _find_rare(self, areas: AreaCodes, pattern: str, wanted: int) -> list[bytes]:
         """Find numbers that few area codes have, or none."""
-        without_hint = await self._hints.cover(areas)
         scanned: list[bytes] = []
-        for area_code in without_hint:
+        for area_code in await self._hints.cover(areas):
             if len(scanned) < wanted:
                 scanned += await self._scan(area_code, pattern, wanted - len(scanned))
         found: list[bytes] = []
-        for is_current in (False, True):
-            if is_current:
+        # Where all matches are hardly enough, the hints have to be up to date at once.
+        are_few = areas.total * PREFIX_DIGITS < wanted * 10 ** len(pattern)
+        for attempt in range(are_few, _ROUNDS):
+            if attempt:
                 await self._hints.sync_all()
-            matches = self._rare_matches(areas, pattern, wanted)
-            first = _random.randrange(max(len(matches) - wanted, 0) + 1)
-            if is_current or len(matches) >= wanted:
-                found = await self._available_of(matches[first : first + wanted])
-            if len(found) == wanted:
+            members, are_all = self._hints.find_rare(areas, pattern, wanted)
+            if attempt or not are_all:
+                first = _random.randrange(max(len(members) - wanted, 0) + 1)
+                found = await self._available_of(members[first : first + wanted])
+            if len(found) == wanted or (attempt and are_all):
                 break
         return (found + scanned)[:wanted]
-
-    def _rare_matches(self, areas: AreaCodes, pattern: str, wanted: int) -> list[bytes]:
-        """Return numbers that hints have and that match: `wanted` or a few more, or all there are."""
-        matches = self._hints.matches(numbers_in(local_windows(pattern)), wanted)
-        for length in range(1, PREFIX_DIGITS + 1):
-            # The pattern begins with the end of `1NPA`.
-            rest = pattern[length:]
-            if len(rest) > LOCAL_DIGITS or int(rest[0]) < LOWEST_DIGIT:
-                continue
-            for area_code in areas.by_ending.get(pattern[:length], ()):
-                hint = self._hints.ready(area_code)
-                if hint is not None and (locals_ := hint.beginning_with(rest)):
-                    matches += hint.members(locals_)
-        return sorted({member for member in matches if member[2:5].decode() in areas.sizes})
 
     async def _available_of(self, members: Sequence[bytes]) -> list[bytes]:
         """Return those of the numbers, of any area codes, that are available now."""

@@ -2,13 +2,12 @@
 
 import asyncio
 import time
-from collections import defaultdict
-from functools import cached_property
 from itertools import accumulate
 from random import Random
 
 from shared import store_keys
 from shared.phone_number import NumberType, number_type_of
+from shared.search.windows import PREFIX_DIGITS
 from shared.store import Store
 
 _MAX_AGE_SECONDS = 1.0
@@ -35,21 +34,21 @@ class AreaCodes:
         """Return how many there are."""
         return len(self._ordered)
 
+    @property
+    def total(self) -> int:
+        """How many available numbers they have together."""
+        return self._cumulative[-1] if self._cumulative else 0
+
+    def have_prefix(self, pattern: str) -> bool:
+        """Whether a pattern is `1NPA` of one of them: all its numbers match."""
+        return len(pattern) == PREFIX_DIGITS and pattern.startswith("1") and pattern[1:] in self.sizes
+
     def draw_order(self) -> list[str]:
         """Return a random area code, by its stock, and then those that follow it, around the end."""
         if not self._ordered:
             return []
         [first] = _random.choices(range(len(self)), cum_weights=self._cumulative)
         return self._ordered[first:] + self._ordered[:first]
-
-    @cached_property
-    def by_ending(self) -> dict[str, list[str]]:
-        """Return the last 1-4 digits of `1NPA` → area codes."""
-        endings: defaultdict[str, list[str]] = defaultdict(list)
-        for area_code in self._ordered:
-            for begin in range(4):
-                endings[f"1{area_code}"[begin:]].append(area_code)
-        return dict(endings)
 
 
 class StockSizes:

@@ -14,7 +14,7 @@ LOCAL_DIGITS = 7
 PREFIX_DIGITS = 4
 """Of the country code and the area code, `1NPA`."""
 _DIGITS = PREFIX_DIGITS + LOCAL_DIGITS
-LOWEST_DIGIT = 2
+DIGITS = "0123456789"
 LOWEST_LOCAL = 2_000_000
 """An exchange begins with 2-9 (NANP), so no local number is lower."""
 POSSIBLE_LOCALS = LOCAL_NUMBERS - LOWEST_LOCAL
@@ -64,6 +64,8 @@ def _window_at(position: int, digits: str, prefix: str) -> Window | None:
     rest = digits[len(in_prefix) :]
     if not rest:
         return WHOLE_AREA
+    if len(rest) > LOCAL_DIGITS:
+        return None
     length = 10 ** (LOCAL_DIGITS - max(position - len(prefix), 0) - len(rest))
     period = length * 10 ** len(rest) if position >= len(prefix) else LOCAL_NUMBERS
     offset = int(rest) * length
@@ -79,6 +81,21 @@ def local_windows(digits: str) -> tuple[Window, ...]:
     positions = range(PREFIX_DIGITS, _DIGITS - len(digits) + 1)
     found = (_window_at(position, digits, no_prefix) for position in positions)
     return tuple(window for window in found if window)
+
+
+def prefix_windows(digits: str) -> list[tuple[str, Window]]:
+    """Return the windows of `digits` that begin before the local number: ending of `1NPA` → window."""
+    found = []
+    for length in range(1, min(PREFIX_DIGITS, len(digits) - 1) + 1):
+        prefix = digits[:length].rjust(PREFIX_DIGITS)
+        if window := _window_at(PREFIX_DIGITS - length, digits, prefix):
+            found.append((digits[:length], window))
+    return found
+
+
+def endings_of(area_code: str) -> list[str]:
+    """Return the last 1-4 digits of `1NPA`."""
+    return [f"1{area_code}"[begin:] for begin in range(PREFIX_DIGITS)]
 
 
 def count_numbers(windows: tuple[Window, ...]) -> int:

@@ -14,8 +14,10 @@ from shared.search.windows import (
     WHOLE_AREA,
     Window,
     count_numbers,
+    endings_of,
     local_windows,
     numbers_in,
+    prefix_windows,
     windows_of,
 )
 
@@ -173,3 +175,16 @@ def test_an_anchored_pattern_that_no_number_begins_with_matches_nothing(pattern:
 @given(area_codes, st.text(digits, min_size=12, max_size=12))
 def test_twelve_digits_are_more_than_a_number_has(area_code: str, pattern: str) -> None:
     assert windows_of(area_code, pattern) == ()
+
+
+@given(area_codes, st.text(digits, min_size=1, max_size=12), st.data())
+def test_the_windows_of_a_pattern_are_local_or_begin_at_an_ending_of_the_prefix(
+    area_code: str, pattern: str, data: st.DataObject
+) -> None:
+    endings = endings_of(area_code)
+    if data.draw(st.booleans()):
+        pattern = data.draw(st.sampled_from(endings)) + pattern[:7]
+    assume(pattern not in f"1{area_code}")
+    windows = {*local_windows(pattern)}
+    windows |= {window for ending, window in prefix_windows(pattern) if ending in endings}
+    assert windows == set(windows_of(area_code, pattern))
