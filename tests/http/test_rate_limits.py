@@ -348,7 +348,7 @@ async def test_a_permit_travels_in_the_same_batch_as_the_search_and_before_it(
     send = Connection.send
 
     def noting(self: Connection, packed: Sequence[bytes], waiters: Sequence[Waiter]) -> None:
-        batches.append([command.decode() for command in packed])
+        batches.append([command.decode(errors="replace") for command in packed])
         send(self, packed, waiters)
 
     app = create_app(Settings(redis_url=valkey, key_cache_seconds=60))
