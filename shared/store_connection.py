@@ -199,7 +199,7 @@ class Connection(asyncio.Protocol):
             return
         left = self._sent_at + self._timeout_seconds - self._loop.time()
         if left <= 0 and self._is_overdue:
-            self._lose(f"no reply within {self._timeout_seconds} s")
+            self._lose(f"timeout: no reply within {self._timeout_seconds} s")
             return
         self._is_overdue = left <= 0
         self._timer = self._loop.call_later(max(left, _LAST_LOOK_SECONDS), self._check_deadline)
@@ -283,7 +283,7 @@ async def open_connection(url: StoreUrl, timeout_seconds: float, name: str | Non
         raise
     except Exception as error:
         connection.close("not connected")
-        reason = str(error) or f"no connection within {timeout_seconds} s"
+        reason = str(error) or f"timeout: no connection within {timeout_seconds} s"
         # An error of a command that the store does not know repeats its arguments.
         raise StoreUnavailable(reason.replace(url.password, "***") if url.password else reason) from error
     return connection
