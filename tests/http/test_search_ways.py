@@ -5,7 +5,6 @@ The same requests go to the app itself and to one whose short way hands every re
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import msgspec
@@ -23,6 +22,7 @@ from shared.rate_limits import Overrides, set_overrides
 from shared.settings import Settings
 from shared.store import Store
 from tests.http.answers import SEARCH
+from tests.http.asgi_apps import served
 from tests.support import put_in_stock
 
 SECRETS = {name: new_secret() for name in ("buyer", "reader", "limited", "unknown")}
@@ -104,23 +104,6 @@ class Request(NamedTuple):
             if self.is_ended
             else [*messages, {"type": "http.request", "body": b"", "more_body": False}]
         )
-
-
-@asynccontextmanager
-async def served(app: Litestar) -> AsyncIterator[None]:
-    """Run an app's lifespan in one task: a fixture begins and ends in two."""
-    ready, done = asyncio.Event(), asyncio.Event()
-
-    async def run() -> None:
-        async with app.lifespan():
-            ready.set()
-            await done.wait()
-
-    running = asyncio.create_task(run())
-    await ready.wait()
-    yield
-    done.set()
-    await running
 
 
 @pytest.fixture(scope="module")
