@@ -1,7 +1,7 @@
 """The costs of a search are counted: round trips, commands, tasks and bytecode, so that none grows unnoticed.
 
-`python -m tests.bench` measures times; these counts are the same on every machine. The bounds of the bytecode are
-20 % above what CPython 3.11 took when they were set.
+`python -m tests.bench` measures times; these counts are the same on every machine. The bounds of the bytecode
+are 20 % above what CPython 3.11 took when they were set.
 """
 
 import asyncio
@@ -56,8 +56,8 @@ class Bench:
             (b"content-length", str(len(body)).encode()),
         ]
         scope: Any = {
-            "type": "http", "method": "POST", "path": SEARCH, "raw_path": SEARCH.encode(), "query_string": b"",
-            "headers": headers, "state": {},
+            "type": "http", "method": "POST", "path": SEARCH, "raw_path": SEARCH.encode(),
+            "query_string": b"", "headers": headers, "state": {},
         }  # fmt: skip
         sent: list[Any] = []
 
@@ -152,8 +152,8 @@ async def bench(valkey: str) -> AsyncIterator[Bench]:
         async with served(app):
             await app.state["services"].search.learn(DENSE)
             bench = Bench(app, secret, store)
-            for area_code in (DENSE, SPARSE, None):
-                await bench.search(area_code, "7777777")
+            for named in (DENSE, SPARSE, None):
+                await bench.search(named, "7777777")
             yield bench
     await store.close()
 
