@@ -6,6 +6,7 @@ store nothing.
 
 import math
 import time
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -88,12 +89,18 @@ class Ticket(Struct):
         self.said = f"r=0;t={seconds}"
         return RateLimited(seconds)
 
-    def fields(self) -> dict[str, str]:
-        """Give the fields that tell a client of its limit (draft-ietf-httpapi-ratelimit-headers-11).
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Return the headers that describe the limit (draft-ietf-httpapi-ratelimit-headers-11).
 
-        Who uses `r` requests in `t` seconds is never refused: `t` is how long it takes until the burst is
+        A client that makes `r` requests in `t` seconds is never refused: `t` is the time until the burst is
         whole, or after a refusal the same as `Retry-After`, which must not end before it (section 6).
         """
-        policy = f'"{self.kind}";q={self.limit.burst};w={self.limit.window_seconds}'
-        fields = {"RateLimit-Policy": policy}
-        return fields | {"RateLimit": f'"{self.kind}";{self.said}'} if self.said else fields
+        headers = [(b"ratelimit-policy", _policy(self.kind, self.limit))]
+        if self.said:
+            headers.append((b"ratelimit", f'"{self.kind}";{self.said}'.encode()))
+        return headers
+
+
+@lru_cache
+def _policy(kind: Limited, limit: Limit) -> bytes:
+    return f'"{kind}";q={limit.burst};w={limit.window_seconds}'.encode()

@@ -37,5 +37,5 @@ def common_headers(request_id: str, ticket: Ticket | None) -> list[tuple[bytes, 
     """Return the headers that every response has, and those of the caller's rate limit."""
     headers = [*_UNLESS_SAID, (b"x-request-id", request_id.encode())]
     if ticket is not None:
-        headers += [(name.lower().encode(), value.encode()) for name, value in ticket.fields().items()]
+        headers += ticket.headers()
     return headers

@@ -23,7 +23,7 @@ from api.rate_limit import Ticket
 from api.request_id import new_request_id
 from api.request_log import write_request_line
 from api.response_headers import common_headers
-from api.search import SEARCH_PATH, SearchRequest, answer_of, query_of
+from api.search import SEARCH_PATH, SearchRequest, query_of, render_answer
 from api.services import Services
 from shared.api_keys import ApiKey, Scope
 from shared.rate_limits import Limited, limit_of
@@ -34,7 +34,6 @@ _PLAIN_TYPES: Final = (None, b"application/json")
 _CONTENT_TYPE: Final = (b"content-type", b"application/json")
 
 _decode = msgspec.json.Decoder(SearchRequest).decode
-_encode = msgspec.json.Encoder().encode
 
 
 class ShortSearch:
@@ -81,7 +80,7 @@ class ShortSearch:
         headers = [_CONTENT_TYPE]
         try:
             try:
-                content = _encode(answer_of(await self._search(query, ticket)))
+                content = render_answer(await self._search(query, ticket))
                 status = 200
             except Exception as error:
                 status, headers, content = render_error(error, request_id)

@@ -49,6 +49,9 @@ _SAMPLE_NUMBERS: Final = 500
 _RARE_DIGITS: Final = 4
 """Length of patterns from which a search over all area codes asks first which of them have a match at all."""
 
+_ZMSCORE: Final = b"ZMSCORE"
+"""As bytes, so that the store's client leaves the scores as they are: only whether there is one counts."""
+
 _random = Random()  # noqa: S311 - spreads callers over the stock, keeps no secret
 
 
@@ -121,10 +124,13 @@ class Search:
         self, hint: Hint, members: list[bytes], *, is_syncing: bool
     ) -> tuple[list[bytes], State | None]:
         """Return those of the numbers that are available now; sync the hint in the same round trip."""
-        commands = self._hints.sync_commands(hint) if is_syncing else []
-        lookup: list[tuple[Argument, ...]] = [("ZMSCORE", hint.key, *members)] if members else []
+        if not is_syncing:
+            scores = await self._store.execute(_ZMSCORE, hint.key, *members) if members else []
+            return _available(members, scores), None
+        lookup: list[tuple[Argument, ...]] = [(_ZMSCORE, hint.key, *members)] if members else []
+        commands = self._hints.sync_commands(hint)
         replies = await self._store.execute_many([*commands, *lookup])
-        state = self._hints.apply(hint, replies[: len(commands)]) if is_syncing else None
+        state = self._hints.apply(hint, replies[: len(commands)])
         return (_available(members, replies[-1]) if members else []), state
 
     async def _scan(self, area_code: str, pattern: str, wanted: int) -> list[bytes]:
@@ -138,7 +144,7 @@ class Search:
             members = members[first:] + members[:first]
             while members and len(found) < wanted:
                 some, members = members[:_LOOKED_UP_AT_ONCE], members[_LOOKED_UP_AT_ONCE:]
-                found |= dict.fromkeys(_available(some, await self._store.execute("ZMSCORE", key, *some)))
+                found |= dict.fromkeys(_available(some, await self._store.execute(_ZMSCORE, key, *some)))
             return list(found)[:wanted]
         # Searches of the same moment would all begin with the first number that a scan shows.
         sample = await self._store.execute("ZRANDMEMBER", key, _SAMPLE_NUMBERS)
@@ -225,7 +231,7 @@ class Search:
         for member in members:
             by_area.setdefault(member[2:5], []).append(member)
         replies = await self._store.execute_many(
-            [("ZMSCORE", store_keys.available(area.decode()), *some) for area, some in by_area.items()]
+            [(_ZMSCORE, store_keys.available(area.decode()), *some) for area, some in by_area.items()]
         )
         return [
             member

@@ -64,6 +64,9 @@ class Bench:
         bodies = [body, b""]
 
         async def receive() -> Any:
+            if not bodies:
+                # The client waits for its answer.
+                await asyncio.Event().wait()
             return {"type": "http.request", "body": bodies.pop(0), "more_body": bool(bodies)}
 
         async def send(message: Any) -> None:
