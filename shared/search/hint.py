@@ -64,6 +64,8 @@ _TESTED_LOCALS: Final = 500
 _REMEMBERED_LOCALS: Final = 5_000
 """Size of windows from which the list of all matches is remembered: computing it takes 1-50 ms."""
 _REMEMBERED_PATTERNS: Final = 16
+_REMEMBERED_MATCHES: Final = 50_000
+"""So many have a place to begin at in all but odd stocks; a bitmap of more may take 1 MB."""
 
 _random = Random()  # noqa: S311 - spreads callers over the stock, keeps no secret
 
@@ -130,8 +132,9 @@ class Hint:
             version = parse_version(entry_id)
             if version > self.version:
                 self.version = version
-                if (fields[b"to"] == b"available") != (fields[b"from"] == b"available"):
-                    states |= dict.fromkeys(_locals_of(fields), fields[b"to"] == b"available")
+                is_available = fields.get(b"to") == b"available"
+                if is_available != (fields.get(b"from") == b"available"):
+                    states |= dict.fromkeys(_locals_of(fields), is_available)
         added = [
             local for local, is_available in states.items() if is_available and local not in self.numbers
         ]
@@ -158,18 +161,19 @@ class Hint:
 
     def find(self, pattern: str, wanted: int) -> Candidates:
         """Return up to `wanted` numbers that match, from a random match on, mostly neighbours."""
+        if pattern.encode() in self._prefix:
+            pattern = ""
         if self._text is not None and len(pattern) <= _TEXT_DIGITS:
             # Every number has a plus; an empty text would be found behind the last one, too.
             return self._find_in_text(self._text, pattern.encode() or b"+", wanted)
         windows = windows_of(self.area_code, pattern)
         spacing = POSSIBLE_LOCALS / max(len(self.numbers), 1)
-        least_size = _PLENTY * wanted * spacing
-        for window, start in self._starts(
-            [window for window in windows if window.size >= least_size], spacing
-        ):
-            found = self._read_window(window, start, wanted, spacing)
-            if len(found) == wanted:
-                return Candidates(self.members(found), are_all=False)
+        if self._text is None:
+            places = [window for window in windows if window.size >= _PLENTY * wanted * spacing]
+            for window, start in self._starts(places, spacing):
+                found = self._read_window(window, start, wanted, spacing)
+                if len(found) == wanted:
+                    return Candidates(self.members(found), are_all=False)
         return self._find_all(pattern, windows, wanted)
 
     def _find_in_text(self, text: bytes, sought: bytes, wanted: int) -> Candidates:
@@ -257,7 +261,7 @@ class Hint:
         matches = self._remembered.get(pattern)
         if matches is None:
             matches = self.numbers & numbers_in(windows)
-            if size > _REMEMBERED_LOCALS:
+            if size > _REMEMBERED_LOCALS and len(matches) <= _REMEMBERED_MATCHES:
                 self._remember(pattern, matches)
         else:
             matches &= self.numbers
@@ -336,4 +340,5 @@ def _locals_of(fields: dict[bytes, bytes]) -> Iterable[int]:
     number = fields.get(b"number")
     if number is not None:
         return (int(number[5:]),)
-    return [value & 0xFFFFFF for value in memoryview(fields[PACKED_LOCALS]).cast("I")]
+    # An entry of an earlier version names none; the sizes then tell that the hint is wrong.
+    return [value & 0xFFFFFF for value in memoryview(fields.get(PACKED_LOCALS, b"")).cast("I")]

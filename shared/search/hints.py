@@ -11,15 +11,16 @@ are noticed, and the hint is read again.
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from enum import Enum
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pyroaring import BitMap
 
 from shared import store_keys
 from shared.number_events import Entry
+from shared.phone_number import NumberType
 from shared.search.hint import Candidates, Hint, Version, parse_version, size_bytes
 from shared.search.stock_sizes import AreaCodes
 from shared.search.windows import DIGITS, endings_of, local_windows, numbers_in, prefix_windows
@@ -28,6 +29,8 @@ from shared.stock_score import score
 from shared.store import Argument, Store
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _random = Random()  # noqa: S311 - spreads callers over the stock, keeps no secret
 
@@ -53,6 +56,10 @@ _IN_USE_SECONDS: Final = 10.0
 
 _READ_TOGETHER: Final = 8
 """Hints read in one round trip."""
+
+
+_COVERED: Final = len(NumberType) + 1
+"""Sets of area codes that are remembered to have hints: one for each number type."""
 
 
 class State(Enum):
@@ -81,12 +88,14 @@ class Hints:
         self._reading: dict[str, asyncio.Task[Hint | None]] = {}
         self._filling: dict[str, asyncio.Task[Hint | None]] = {}
         self._reserved_bytes: dict[str, int] = {}
+        self._refused_until: dict[str, float] = {}
+        """Area codes for which there was no room, or whose members are no numbers; monotonic seconds."""
         self._by_ending: dict[str, list[Hint]] = {}
         """Last 1-4 digits of `1NPA` → hints; empty until it is needed."""
         self._joined: dict[str, BitMap] = {}
         """Last digit of the area code → numbers of its hints, and some that they had."""
-        self._covered: AreaCodes | None = None
-        self._uncovered: list[str] = []
+        self._covered: dict[AreaCodes, list[str]] = {}
+        """Area codes whose hints were read → those that have none."""
         self._covering: asyncio.Task[None] | None = None
         self._sync: asyncio.Task[None] | None = None
         self._next_sync: asyncio.Task[None] | None = None
@@ -110,7 +119,8 @@ class Hints:
         Raises:
             StoreUnavailable: the store did not answer.
         """
-        if area_code in self._filling or not self._budget_bytes:
+        is_refused = time.monotonic() < self._refused_until.get(area_code, 0.0)
+        if is_refused or area_code in self._filling or not self._budget_bytes:
             return None
         # One read for all searches that wait for it, and it outlives the caller that began it.
         return await asyncio.shield(self._reading.get(area_code) or self._begin_reading(area_code))
@@ -119,7 +129,7 @@ class Hints:
         """Forget a hint."""
         self._hints.pop(area_code, None)
         self._by_ending.clear()
-        self._covered = None
+        self._covered.clear()
 
     async def filled(self, area_code: str) -> None:
         """Wait until a hint that is read in the background has been."""
@@ -167,10 +177,10 @@ class Hints:
         Raises:
             StoreUnavailable: the store did not answer.
         """
-        while self._covered is not areas:
-            self._covering = self._covering or asyncio.create_task(self._cover(areas))
+        while areas not in self._covered:
+            self._covering = self._covering or _started(self._cover(areas))
             await asyncio.shield(self._covering)
-        return [area_code for area_code in self._uncovered if area_code in areas.sizes]
+        return self._covered[areas]
 
     async def sync_all(self) -> None:
         """Bring all hints up to date, by events that are read after this call.
@@ -180,7 +190,7 @@ class Hints:
         """
         # One read for all callers since the last one began.
         if self._next_sync is None:
-            self._next_sync = asyncio.create_task(self._sync_after(self._sync))
+            self._next_sync = _started(self._sync_after(self._sync))
         await asyncio.shield(self._next_sync)
 
     def find_rare(self, areas: AreaCodes, pattern: str, wanted: int) -> Candidates:
@@ -238,8 +248,9 @@ class Hints:
             for first in range(0, len(missing), _READ_TOGETHER):
                 await asyncio.gather(*map(self.read, missing[first : first + _READ_TOGETHER]))
             await self._check_sizes(areas.sizes)
-            self._covered = areas
-            self._uncovered = [area_code for area_code in areas.sizes if area_code not in self._hints]
+            if len(self._covered) >= _COVERED:
+                self._covered.clear()
+            self._covered[areas] = [area_code for area_code in areas.sizes if area_code not in self._hints]
         finally:
             self._covering = None
 
@@ -268,43 +279,42 @@ class Hints:
             hint.synced_at = began
 
     def _begin_reading(self, area_code: str) -> asyncio.Task[Hint | None]:
-        reading = self._reading[area_code] = asyncio.create_task(self._read(area_code))
+        reading = self._reading[area_code] = _started(self._read(area_code))
         reading.add_done_callback(lambda _: self._reading.pop(area_code, None))
         return reading
 
     async def _read(self, area_code: str) -> Hint | None:
         """Read a small stock; begin to read a large one."""
-        newest, size, members = await self._store.execute_many(
+        newest, size = await self._store.execute_many(
             [
                 # First: what changes while the numbers are read is then among the events after it.
                 ("XREVRANGE", store_keys.events(area_code), "+", "-", "COUNT", 1),
                 ("ZCARD", store_keys.available(area_code)),
-                _reading_numbers(area_code, -1),
             ]
         )
         if not self._make_room(area_code, size_bytes(size)):
+            self._refused_until[area_code] = time.monotonic() + _IN_USE_SECONDS
             return None
         hint = Hint(area_code, _version_of(newest))
         if size <= _READ_AT_ONCE:
-            return await self._fill(hint, members, 0.0)
-        filling = self._filling[area_code] = asyncio.create_task(
-            self._fill(hint, members, _STEP_PAUSE_SECONDS)
-        )
-        filling.add_done_callback(lambda _: self._end_filling(area_code, filling))
+            return await self._fill(hint, 0.0)
+        filling = self._filling[area_code] = _started(self._fill(hint, _STEP_PAUSE_SECONDS))
+        filling.add_done_callback(lambda _: self._filling.pop(area_code, None))
         return None
 
-    async def _fill(self, hint: Hint, members: list[bytes], pause_seconds: float) -> Hint | None:
-        """Read the rest of the numbers, and keep the hint; None if they are no numbers."""
+    async def _fill(self, hint: Hint, pause_seconds: float) -> Hint | None:
+        """Read the numbers, and keep the hint; None if they are no numbers."""
+        last: int | None = -1
         try:
-            hint.extend(members)
-            while len(members) == _STEP_NUMBERS:
+            while last is not None:
+                # By score: ranks move while the stock changes.
+                members = await self._store.execute(*_reading_numbers(hint.area_code, last))
+                hint.extend(members)
+                last = int(members[-1][5:]) if len(members) == _STEP_NUMBERS else None
                 if pause_seconds:
                     await asyncio.sleep(pause_seconds)
-                # By score: ranks move while the stock changes.
-                after = int(members[-1][5:])
-                members = await self._store.execute(*_reading_numbers(hint.area_code, after))
-                hint.extend(members)
         except ValueError as error:
+            self._refused_until[hint.area_code] = time.monotonic() + _READ_AGAIN_SECONDS
             logger.warning("searches go without a hint: %s", error)
             return None
         finally:
@@ -316,12 +326,6 @@ class Hints:
         self._hints[hint.area_code] = hint
         return hint
 
-    def _end_filling(self, area_code: str, filling: asyncio.Task[Hint | None]) -> None:
-        del self._filling[area_code]
-        if not filling.cancelled() and (error := filling.exception()) is not None:
-            # The next search begins again.
-            logger.warning("searches go without a hint of area code %s: %s", area_code, error)
-
     def _replace(self, hint: Hint) -> None:
         """Read a wrong hint again: a small one before the next search, a large one in the background."""
         if len(hint.numbers) <= _READ_AT_ONCE:
@@ -331,7 +335,7 @@ class Hints:
         now = time.monotonic()
         if now - hint.read_at > _READ_AGAIN_SECONDS:
             hint.read_at = now
-            self._begin_reading(hint.area_code).add_done_callback(_retrieve)
+            self._begin_reading(hint.area_code)
 
     def _make_room(self, area_code: str, needed_bytes: int) -> bool:
         """Reserve memory for a hint; drop those that no search uses, the longest unused first."""
@@ -352,10 +356,17 @@ class Hints:
         return True
 
 
-def _retrieve(reading: "asyncio.Task[Hint | None]") -> None:
-    """Mark an error as retrieved, which asyncio would else log: the next search finds out itself."""
-    if not reading.cancelled():
-        reading.exception()
+def _started(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Return a task that outlives the caller, whose errors are for those that wait for it."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(_retrieve)
+    return task
+
+
+def _retrieve(task: "asyncio.Task[Any]") -> None:
+    """Mark an error as retrieved, which asyncio would else log when no caller has waited to the end."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _reading_numbers(area_code: str, after: int) -> tuple[Argument, ...]:
