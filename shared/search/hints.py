@@ -11,19 +11,16 @@ are noticed, and the hint is read again.
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from enum import Enum
-from random import Random
 from typing import Any, Final, TypeVar
-
-from pyroaring import BitMap
 
 from shared import store_keys
 from shared.number_events import Entry
 from shared.phone_number import NumberType
 from shared.search.hint import Candidates, Hint, Version, parse_version, size_bytes
+from shared.search.joined_hints import JoinedHints
 from shared.search.stock_sizes import AreaCodes
-from shared.search.windows import DIGITS, endings_of, local_windows, numbers_in, prefix_windows
 from shared.settings import Settings
 from shared.stock_score import score
 from shared.store import Argument, Store
@@ -31,8 +28,6 @@ from shared.store import Argument, Store
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-_random = Random()  # noqa: S311 - spreads callers over the stock, keeps no secret
 
 _STEP_NUMBERS: Final = 2_500
 """Numbers of one read: 0.3 ms of the store's time, 0.8 ms of the process's."""
@@ -90,10 +85,8 @@ class Hints:
         self._reserved_bytes: dict[str, int] = {}
         self._refused_until: dict[str, float] = {}
         """Area codes for which there was no room, or whose members are no numbers; monotonic seconds."""
-        self._by_ending: dict[str, list[Hint]] = {}
-        """Last 1-4 digits of `1NPA` → hints; empty until it is needed."""
-        self._joined: dict[str, BitMap] = {}
-        """Last digit of the area code → numbers of its hints, and some that they had."""
+        self._joined: JoinedHints | None = None
+        """Of all hints; None until it is needed."""
         self._covered: dict[AreaCodes, list[str]] = {}
         """Area codes whose hints were read → those that have none."""
         self._covering: asyncio.Task[None] | None = None
@@ -128,7 +121,7 @@ class Hints:
     def drop(self, area_code: str) -> None:
         """Forget a hint."""
         self._hints.pop(area_code, None)
-        self._by_ending.clear()
+        self._joined = None
         self._covered.clear()
 
     async def filled(self, area_code: str) -> None:
@@ -194,53 +187,15 @@ class Hints:
         await asyncio.shield(self._next_sync)
 
     def find_rare(self, areas: AreaCodes, pattern: str, wanted: int) -> Candidates:
-        """Return numbers (E.164) of area codes that match digits which few numbers match.
-
-        They are `wanted` or some more, in ascending order.
-        """
-        if not self._by_ending:
-            self._join()
-        found: set[bytes] = set()
-        are_all = True
-        windows = [("", window) for window in local_windows(pattern)] + prefix_windows(pattern)
-        for ending, window in _random.sample(windows, len(windows)):
-            numbers = numbers_in((window,))
-            for hints, some in self._groups_of(ending, numbers):
-                if len(some) > wanted:
-                    first = _random.randrange(len(some) - wanted + 1)
-                    some, are_all = some[first : first + wanted], False  # noqa: PLW2901 - the part in use
-                for local in some:
-                    having = [hint for hint in hints if local in hint.numbers]
-                    found.update([hint.member(local) for hint in having if hint.area_code in areas.sizes])
-                if len(found) >= wanted:
-                    return Candidates(sorted(found), are_all=False)
-        return Candidates(sorted(found), are_all)
-
-    def _groups_of(self, ending: str, numbers: BitMap) -> Iterator[tuple[list[Hint], BitMap]]:
-        """Yield groups of the hints with an ending of `1NPA`, with the numbers that a group has.
-
-        They are so few that testing each is faster than intersecting each hint's numbers (2 µs).
-        """
-        if len(ending) > 1:
-            for hint in self._by_ending.get(ending, ()):
-                yield [hint], hint.numbers & numbers
-        else:
-            for digit in ending or _random.sample(DIGITS, len(DIGITS)):
-                yield self._by_ending[digit], self._joined[digit] & numbers
-
-    def _join(self) -> None:
-        """Group the hints by the endings of `1NPA`, and join the numbers of each last digit."""
-        self._by_ending = {digit: [] for digit in DIGITS}
-        for hint in self._hints.values():
-            for ending in endings_of(hint.area_code):
-                self._by_ending.setdefault(ending, []).append(hint)
-        for digit in DIGITS:
-            self._joined[digit] = BitMap.union(*(hint.numbers for hint in self._by_ending[digit]))
+        """Return numbers of many area codes, as `JoinedHints.find`."""
+        if self._joined is None:
+            self._joined = JoinedHints(self._hints.values())
+        return self._joined.find(areas, pattern, wanted)
 
     def _apply_entries(self, hint: Hint, entries: Sequence[Entry]) -> None:
         added = hint.apply(entries) if entries else []
-        if added and self._by_ending:
-            self._joined[hint.area_code[-1]].update(added)
+        if added and self._joined is not None:
+            self._joined.add(hint, added)
 
     async def _cover(self, areas: AreaCodes) -> None:
         try:

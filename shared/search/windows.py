@@ -86,7 +86,7 @@ def local_windows(digits: str) -> tuple[Window, ...]:
 def prefix_windows(digits: str) -> list[tuple[str, Window]]:
     """Return the windows of `digits` that begin before the local number: ending of `1NPA` → window."""
     found = []
-    for length in range(1, min(PREFIX_DIGITS, len(digits) - 1) + 1):
+    for length in range(max(len(digits) - LOCAL_DIGITS, 1), min(PREFIX_DIGITS, len(digits) - 1) + 1):
         prefix = digits[:length].rjust(PREFIX_DIGITS)
         if window := _window_at(PREFIX_DIGITS - length, digits, prefix):
             found.append((digits[:length], window))

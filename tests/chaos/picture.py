@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from shared import clock, store_keys
 from shared.atomic.area_operations import NumberState, Unavailable, read_record
+from shared.number_events import PACKED_LOCALS
 from shared.stock_score import KEPT
 from shared.store import Store, with_scores
 
@@ -163,7 +164,7 @@ async def _all_hashes(store: Store, prefix: str) -> dict[str, dict[str, str]]:
 
 
 def _text(record: dict[bytes, bytes]) -> dict[str, str]:
-    return {name.decode(): value.decode() for name, value in record.items()}
+    return {name.decode(): value.decode() for name, value in record.items() if name != PACKED_LOCALS}
 
 
 def unsettled(picture: Picture) -> list[Violation]:

@@ -164,7 +164,7 @@ async def bench(valkey: str) -> AsyncIterator[Bench]:
 @pytest.fixture(autouse=True)
 def seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Repeat the same searches."""
-    for module in ("hint", "hints", "search", "stock_sizes"):
+    for module in ("hint", "joined_hints", "search", "stock_sizes"):
         monkeypatch.setattr(f"shared.search.{module}._random", Random(1))  # noqa: S311
 
 

@@ -143,7 +143,7 @@ bodies = st.one_of(
             "area_code": st.sampled_from(["415", "800", "212", "041", "41", "\uff14\uff11\uff15", 415, None]),
             "number_type": st.sampled_from(["local", "toll_free", "short_code", "mobile", None, 1]),
             "pattern": st.sampled_from(["5550", "+1415", "7777777", "", "+", "5+5", "1" * 13, None, 555]),
-            "quantity": st.sampled_from([1, 10, 100, 101, 10**30, 0, -1, "5", 5.0, True, None]),
+            "quantity": st.sampled_from([10, 100, 101, 10**30, 0, -1, "5", 5.0, True, None]),
             "unknown": st.just(1),
         },
     ).map(msgspec.json.encode),

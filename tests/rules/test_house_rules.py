@@ -81,8 +81,8 @@ def test_a_module_imports_only_from_the_packages_it_may_know(module: str) -> Non
 
 
 def test_the_check_of_imports_sees_them_all() -> None:
-    assert "shared.store.Store" in set(imports("shared/search/walk.py"))
-    assert "asyncio" in set(imports("shared/search/walk.py"))
+    assert "shared.store.Store" in set(imports("shared/search/hints.py"))
+    assert "asyncio" in set(imports("shared/search/hints.py"))
 
 
 @pytest.mark.parametrize("module", sorted({*MODULES} - READERS_OF_THE_ENVIRONMENT))

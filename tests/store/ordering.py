@@ -23,6 +23,7 @@ from shared.atomic.order_operations import (
     open_order,
 )
 from shared.atomic.requests import RequestKey
+from shared.number_events import PACKED_LOCALS
 from shared.stock_score import SMS, attributes, score
 from shared.store import Store
 
@@ -205,4 +206,4 @@ async def due_of(store: Store, member: str, organization: str = ORGANIZATION) ->
 def _texts(fields: Mapping[bytes, bytes] | list[bytes]) -> dict[str, str]:
     if isinstance(fields, list):
         fields = dict(zip(fields[::2], fields[1::2], strict=True))
-    return {name.decode(): value.decode() for name, value in fields.items()}
+    return {name.decode(): value.decode() for name, value in fields.items() if name != PACKED_LOCALS}

@@ -16,6 +16,7 @@ from shared.atomic.feed_operations import FeedRun, Offerer, stock, withdraw
 from shared.atomic.order_operations import OrderRef, Routing
 from shared.atomic.requests import RequestKey
 from shared.atomic.resource_operations import Cancelled, Released
+from shared.number_events import PACKED_LOCALS
 from shared.orders.bulk import BulkRequest, Waiting, fill_waiting, place_bulk_order
 from shared.orders.departures import cancel, finish_cancel, release
 from shared.orders.placing import Answer, InProgress, OutcomeUnknown, Placed, Refused, hold_ms_of, place_order
@@ -361,8 +362,9 @@ Prepare = Callable[[World], Awaitable[None]]
 
 def _texts(flat: Any) -> dict[str, str]:
     if isinstance(flat, dict):
-        return {name.decode(): value.decode() for name, value in flat.items()}
-    return {name.decode(): value.decode() for name, value in zip(flat[::2], flat[1::2], strict=True)}
+        flat = [item for field in flat.items() for item in field]
+    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+    return {name.decode(): value.decode() for name, value in fields.items() if name != PACKED_LOCALS}
 
 
 def open_work(look: Look) -> list[str]:

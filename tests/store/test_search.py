@@ -72,6 +72,21 @@ async def test_rare_numbers_are_found_among_hundreds_of_area_codes(store: Store)
     assert len(await stock.find(Query(pattern="5550123", quantity=500))) == 200
 
 
+@pytest.mark.parametrize(
+    "pattern", ["1321", "13217", "13217777777", "132177777777", "+1321", "+132", "21777", "9" * 12]
+)
+async def test_a_pattern_may_begin_in_the_prefix_of_one_of_many_area_codes(
+    store: Store, pattern: str
+) -> None:
+    stocks = {str(area_code): [7_777_777, 2_177_713, 2_132_177] for area_code in (*range(301, 320), 321)}
+    for area_code, locals_ in stocks.items():
+        await put_in_stock(store, area_code, locals_)
+    expected = matching_in(stocks, stocks, pattern)
+    search = Search(store, Settings())
+    for quantity in (1, 10, 100):
+        assert_answers(await search.find(Query(pattern=pattern, quantity=quantity)), expected, quantity)
+
+
 async def test_area_codes_with_more_stock_are_shown_more_often(store: Store) -> None:
     await put_in_stock(store, "212", range(5_000_000, 5_000_900))
     for area_code in range(300, 340):

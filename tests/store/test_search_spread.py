@@ -26,7 +26,7 @@ Kind = Callable[[int, Random], list[int]]
 @pytest.fixture(autouse=True)
 def seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Repeat the same searches each time; what they find out is a matter of chance."""
-    for place, module in enumerate(("hint", "search", "stock_sizes")):
+    for place, module in enumerate(("hint", "joined_hints", "search", "stock_sizes")):
         monkeypatch.setattr(f"shared.search.{module}._random", Random(place))  # noqa: S311
 
 
