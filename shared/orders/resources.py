@@ -23,6 +23,7 @@ _FIELDS: Final = (
     "campaign_id",
 )
 """Of a resource's record, in the order in which `_resource` takes them."""
+_NO_ROUTING: Final = Routing()
 _FIELD_BYTES: Final = tuple(field.encode() for field in _FIELDS)
 _LOOKED_AT_ONCE = 500
 """Numbers that a filtered list reads at a time."""
@@ -159,7 +160,13 @@ def _resource(resource_id: str, values: Sequence[Any]) -> Resource | None:
         number.decode(),
         order_id.decode(),
         int(features),
-        Routing(*[None if value is None else value.decode() for value in routing]),
+        _routing(routing),
         int(created_ms),
         int(updated_ms),
     )
+
+
+def _routing(values: list[bytes | None]) -> Routing:
+    if values.count(None) == len(values):
+        return _NO_ROUTING
+    return Routing(*[None if value is None else value.decode() for value in values])
