@@ -56,7 +56,7 @@ _WRITING = (*_READING, RequestInProgress, IdempotencyKeyReused)
 
 @post(
     _PATH,
-    guards=[requires(Scope.APIKEYS_WRITE, Limited.KEYS)],
+    before_request=requires(Scope.APIKEYS_WRITE, Limited.KEYS),
     status_code=201,
     operation_id="createApiKey",
     summary="Create an API key",
@@ -111,7 +111,7 @@ async def create_key(
 
 @get(
     _PATH,
-    guards=[requires(Scope.APIKEYS_READ)],
+    before_request=requires(Scope.APIKEYS_READ),
     operation_id="listApiKeys",
     summary="List your API keys",
     tags=["API keys"],
@@ -140,7 +140,7 @@ async def list_keys(
 
 @get(
     f"{_PATH}/{{id:str}}",
-    guards=[requires(Scope.APIKEYS_READ)],
+    before_request=requires(Scope.APIKEYS_READ),
     operation_id="getApiKey",
     summary="Get an API key",
     tags=["API keys"],
@@ -157,7 +157,7 @@ async def get_key(
 
 @post(
     f"{_PATH}/{{id:str}}/rotate",
-    guards=[requires(Scope.APIKEYS_WRITE, Limited.KEYS)],
+    before_request=requires(Scope.APIKEYS_WRITE, Limited.KEYS),
     status_code=200,
     operation_id="rotateApiKey",
     summary="Give an API key a new secret",
@@ -204,7 +204,7 @@ async def rotate_key(
 
 @delete(
     f"{_PATH}/{{id:str}}",
-    guards=[requires(Scope.APIKEYS_WRITE)],
+    before_request=requires(Scope.APIKEYS_WRITE),
     status_code=200,
     operation_id="revokeApiKey",
     summary="Revoke an API key",

@@ -1,11 +1,14 @@
-"""Who is calling, whether they may, and how often: guards, for what they raise passes the error handlers."""
+"""Who is calling, whether they may, and how often.
+
+Each route checks it in its `before_request`: what that raises passes the error handlers. Litestar's `guards`
+are called at the same time, but with a copy of the handler's 66 attributes, which costs 15 µs.
+"""
 
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from litestar.connection import ASGIConnection
-from litestar.handlers import BaseRouteHandler
 from litestar.types import Scope as AsgiScope
 
 from api.errors import Forbidden, RateLimited, Unauthorized
@@ -17,7 +20,7 @@ from shared.key_secrets import is_well_formed
 from shared.rate_limits import Limited, limit_of
 
 Connection = ASGIConnection[Any, Any, Any, Any]
-Guard = Callable[[Connection, BaseRouteHandler], Awaitable[None]]
+Guard = Callable[[Connection], Awaitable[None]]
 Check = Callable[[Connection], None]
 
 _TICKET = "ticket"
@@ -35,7 +38,7 @@ def requires(scope: Scope, limited: Limited | None = None, check: Check | None =
     """
     kind = limited or (Limited.READ if scope.endswith(":read") else Limited.WRITE)
 
-    async def guard(connection: Connection, _: BaseRouteHandler) -> None:
+    async def guard(connection: Connection) -> None:
         await _admit(connection, scope, kind, check)
         await wait_for_permit(connection)
 
@@ -45,7 +48,7 @@ def requires(scope: Scope, limited: Limited | None = None, check: Check | None =
 def requires_search(scope: Scope) -> Guard:
     """Make the guard of the search, which waits for its permit itself: they share a round trip."""
 
-    async def guard(connection: Connection, _: BaseRouteHandler) -> None:
+    async def guard(connection: Connection) -> None:
         await _admit(connection, scope, Limited.SEARCH)
 
     return guard
@@ -109,9 +112,14 @@ async def _authenticate(connection: Connection, services: Services) -> Caller:
         Unauthorized: alike for all that can be wrong with it.
         RateLimited: the key is not known, and too many of those have come.
     """
-    secret = bearer_token(connection.headers.getall("authorization", []))
-    # The checksum is looked at first: a mistyped or invented key costs the store nothing.
-    if secret is None or not is_well_formed(secret):
+    secret = bearer_token(header_values(connection.scope, b"authorization"))
+    if secret is None:
+        raise Unauthorized
+    known = services.keys.known(secret)
+    if known is not None:
+        return known
+    # The checksum is checked before the store is asked: a mistyped or invented key costs it nothing.
+    if not is_well_formed(secret):
         raise Unauthorized
     try:
         caller = await services.keys.find(secret)
@@ -120,6 +128,11 @@ async def _authenticate(connection: Connection, services: Services) -> Caller:
     if caller is None:
         raise Unauthorized
     return caller
+
+
+def header_values(scope: AsgiScope, *names: bytes) -> list[str]:
+    """Return the values of headers; `connection.headers` decodes and copies all of them: 10 µs."""
+    return [value.decode("latin-1") for name, value in scope["headers"] if name in names]
 
 
 def bearer_token(headers: list[str]) -> str | None:

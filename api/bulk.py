@@ -90,7 +90,7 @@ class BulkOrder(Struct, frozen=True):
 
 @post(
     "/v1/phone-numbers/bulk",
-    guards=[requires(Scope.NUMBERS_WRITE)],
+    before_request=requires(Scope.NUMBERS_WRITE),
     status_code=200,
     operation_id="orderInBulk",
     summary="Order numbers in bulk",
@@ -185,7 +185,7 @@ def bulk_order(order_id: str, status: OrderStatus, wish: Wish, numbers: list[str
 
 @get(
     "/v1/phone-numbers/bulk/{id:str}",
-    guards=[requires(Scope.NUMBERS_READ)],
+    before_request=requires(Scope.NUMBERS_READ),
     operation_id="getBulkOrder",
     summary="Get a bulk order",
     tags=["Orders"],

@@ -10,6 +10,7 @@ from litestar import Request, Response
 from msgspec import Struct
 
 from api.errors import ApiError, RequestInProgress, ValidationFailed
+from api.json_response import JsonResponse
 from api.parameters import failing_parameters
 from api.request_id import adopt_request_id, request_id_of
 from api.services import services_of
@@ -77,12 +78,7 @@ def answer_kept(request: Request[Any, Any, Any], kept: bytes, *, is_repeated: bo
     if answer.status >= HTTPStatus.BAD_REQUEST:
         adopt_request_id(request.scope, answer.request_id)
     location = {"Location": answer.location} if answer.location else {}
-    return Response(
-        answer.body,
-        status_code=answer.status,
-        media_type="application/json",
-        headers=location | replayed(is_repeated=is_repeated),
-    )
+    return JsonResponse(answer.body, answer.status, location | replayed(is_repeated=is_repeated))
 
 
 async def answer_once(

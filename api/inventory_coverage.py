@@ -37,7 +37,7 @@ class Coverage(Struct, frozen=True):
 
 @get(
     "/v1/inventory/coverage",
-    guards=[requires(Scope.PLATFORM_INVENTORY_READ)],
+    before_request=requires(Scope.PLATFORM_INVENTORY_READ),
     operation_id="getCoverage",
     summary="Count the inventory",
     tags=["Inventory"],

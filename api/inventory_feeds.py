@@ -99,7 +99,7 @@ _AS_CONFIGURED: Final = SyncRequest()
 
 @post(
     "/v1/inventory/feeds/{carrier:str}/syncs",
-    guards=[requires(Scope.PLATFORM_INVENTORY_WRITE)],
+    before_request=requires(Scope.PLATFORM_INVENTORY_WRITE),
     status_code=202,
     operation_id="startSync",
     summary="Fetch a carrier's feed",
@@ -135,7 +135,7 @@ async def start_sync(
 
 @put(
     "/v1/inventory/feeds/{carrier:str}",
-    guards=[requires(Scope.PLATFORM_INVENTORY_WRITE)],
+    before_request=requires(Scope.PLATFORM_INVENTORY_WRITE),
     status_code=202,
     # The carrier's profile has the limit; nothing of the body is kept in memory.
     request_max_body_size=None,

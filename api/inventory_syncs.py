@@ -52,7 +52,7 @@ _WRITING = (*_READING, NotFound, RequestInProgress, IdempotencyKeyReused)
 
 @get(
     "/v1/inventory/syncs",
-    guards=[requires(Scope.PLATFORM_INVENTORY_READ)],
+    before_request=requires(Scope.PLATFORM_INVENTORY_READ),
     operation_id="listSyncs",
     summary="List syncs",
     tags=["Inventory"],
@@ -79,7 +79,7 @@ async def list_all_syncs(
 
 @get(
     "/v1/inventory/syncs/{id:str}",
-    guards=[requires(Scope.PLATFORM_INVENTORY_READ)],
+    before_request=requires(Scope.PLATFORM_INVENTORY_READ),
     operation_id="getSync",
     summary="Get a sync",
     tags=["Inventory"],
@@ -97,7 +97,7 @@ async def get_sync(
 
 @get(
     "/v1/inventory/syncs/{id:str}/rejects",
-    guards=[requires(Scope.PLATFORM_INVENTORY_READ)],
+    before_request=requires(Scope.PLATFORM_INVENTORY_READ),
     media_type=CSV,
     operation_id="getRejects",
     summary="Get a sync's rejected rows",
@@ -129,7 +129,7 @@ async def get_rejects(
 
 @post(
     "/v1/inventory/syncs/{id:str}/confirm",
-    guards=[requires(Scope.PLATFORM_INVENTORY_WRITE)],
+    before_request=requires(Scope.PLATFORM_INVENTORY_WRITE),
     status_code=202,
     operation_id="confirmSync",
     summary="Confirm a sync's removals",
@@ -159,7 +159,7 @@ async def confirm_a_sync(
 
 @post(
     "/v1/inventory/syncs/{id:str}/rollback",
-    guards=[requires(Scope.PLATFORM_INVENTORY_WRITE)],
+    before_request=requires(Scope.PLATFORM_INVENTORY_WRITE),
     status_code=202,
     operation_id="rollBackSync",
     summary="Roll a sync back",

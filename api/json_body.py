@@ -5,7 +5,6 @@ A field's rule and its phrase stand together:
 `numbers.3`; in a list with `extra={"unique": True}` none may come twice.
 """
 
-import asyncio
 from functools import lru_cache
 from typing import Any, Final, get_args
 
@@ -16,12 +15,10 @@ from litestar.typing import FieldDefinition
 from msgspec import NODEFAULT, Struct
 from msgspec.inspect import ListType, Metadata, UnionType, type_info
 
-from api.authentication import check_still_known, ticket_of, wait_for_permit
+from api.authentication import check_still_known, header_values, ticket_of, wait_for_permit
 from api.errors import InvalidInput, RequestTimeout, UnsupportedMediaType, ValidationFailed
+from api.services import services_of
 
-BODY_SECONDS: Final = 10.0
-"""In which a whole body has to come: at the most that it may have, 6.5 KB a second. The server ends slow
-headers by itself, but would wait for a body for ever."""
 MAX_BODY_BYTES: Final = 64 * 1024
 _NO_ENCODING: Final = ("", "identity", "chunked")
 """What says nothing of the body's own bytes: nothing here decompresses, and 64 KiB could become 64 MiB."""
@@ -47,6 +44,9 @@ class StrictRequest(Request[Any, Any, Any]):
             Unauthorized: the key has ended while it came.
             RateLimited: it is one of these, and one request too many.
         """
+        if isinstance(self._body, bytes):
+            # Litestar asks twice: whether there is a body, and for its JSON.
+            return self._body
         try:
             body = await self._whole_body()
         except Exception:
@@ -69,8 +69,7 @@ class StrictRequest(Request[Any, Any, Any]):
         if not self._is_plain_json():
             raise UnsupportedMediaType
         try:
-            async with asyncio.timeout(BODY_SECONDS):
-                body = await super().body()
+            body = await services_of(self).bodies.wait_for(super().body())
         except TimeoutError as error:
             raise RequestTimeout from error
         except InternalServerException as error:
@@ -82,13 +81,11 @@ class StrictRequest(Request[Any, Any, Any]):
 
     def _is_plain_json(self) -> bool:
         """Tell whether the headers say so, and nothing else beside: a proxy may have believed the other."""
-        content_types = self.headers.getall("content-type", [""])
-        encodings = self.headers.getall("content-encoding", []) + self.headers.getall("transfer-encoding", [])
-        return (
-            len(content_types) == 1
-            and _is_json(content_types[0])
-            and all(encoding.strip().lower() in _NO_ENCODING for encoding in encodings)
-        )
+        content_types = header_values(self.scope, b"content-type") or [""]
+        if len(content_types) != 1 or not _is_json(content_types[0]):
+            return False
+        encodings = header_values(self.scope, b"content-encoding", b"transfer-encoding")
+        return all(encoding.strip().lower() in _NO_ENCODING for encoding in encodings)
 
     @property
     def _parameter(self) -> FieldDefinition:
@@ -218,6 +215,8 @@ def _phrase(wanted: Any) -> str:
 
 
 def _is_json(content_type: str) -> bool:
+    if content_type == "application/json":
+        return True
     media_type = content_type.partition(";")[0].strip().lower()
     return media_type in ("", "application/json") or (
         media_type.startswith("application/") and media_type.endswith("+json")

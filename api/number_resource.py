@@ -73,20 +73,21 @@ class NumberResource(Struct, frozen=True):
 
 
 def number_resource(resource: Resource) -> NumberResource:
-    """Show a resource."""
+    """Return a resource as it is shown. Arguments by position: a page has up to 100 of them."""
+    number, features, routing = resource.number, resource.features, resource.routing
     return NumberResource(
-        id=resource.id,
-        number=resource.number,
-        number_type=number_type_of(resource.number[2:5]),
-        inbound_url=resource.routing.inbound_url,
-        status_url=resource.routing.status_url,
-        label=resource.routing.label,
-        campaign_id=resource.routing.campaign_id,
-        sms_enabled=bool(resource.features & SMS),
-        mms_enabled=bool(resource.features & MMS),
-        created_at=time_of(resource.created_ms),
-        updated_at=time_of(resource.updated_ms),
-        order_id=resource.order_id,
+        resource.id,
+        number,
+        number_type_of(number[2:5]),
+        routing.inbound_url,
+        routing.status_url,
+        routing.label,
+        routing.campaign_id,
+        bool(features & SMS),
+        bool(features & MMS),
+        time_of(resource.created_ms),
+        time_of(resource.updated_ms),
+        resource.order_id,
     )
 
 

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
+import msgspec
 from litestar import Request, Response, delete, get, patch, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIType, Schema
@@ -25,6 +26,7 @@ from api.errors import (
 )
 from api.idempotency import replayed, request_key
 from api.json_body import PatchBody
+from api.json_response import JsonResponse
 from api.number_resource import CampaignId, Label, NumberResource, UrlOrNothing, number_resource
 from api.paging import check_limit, page_meta
 from api.parameters import (
@@ -96,7 +98,7 @@ class ReleaseReport(Struct, frozen=True):
 
 @get(
     "/v1/phone-numbers",
-    guards=[requires(Scope.NUMBERS_READ)],
+    before_request=requires(Scope.NUMBERS_READ),
     operation_id="listPhoneNumbers",
     summary="List your numbers",
     tags=["Phone numbers"],
@@ -110,7 +112,7 @@ async def list_numbers(
     number_type: TypeFilter = None,
     campaign_id: CampaignFilter = None,
     search: SearchFilter = None,
-) -> Page[NumberResource]:
+) -> Response[Page[NumberResource]]:
     """List what the organization has, the newest first.
 
     Pages neither skip nor repeat a number while others come and go: follow `meta.next_cursor`.
@@ -121,15 +123,16 @@ async def list_numbers(
     page = await list_resources(
         services_of(request).store, request.auth.org_id, wanted, int(cursor) if cursor else None, limit
     )
-    return Page(
+    shown = Page(
         data=[number_resource(resource) for resource in page.resources],
         meta=page_meta(page.total, limit, page.next_cursor),
     )
+    return JsonResponse(msgspec.json.encode(shown))
 
 
 @get(
     "/v1/phone-numbers/{id:str}",
-    guards=[requires(Scope.NUMBERS_READ)],
+    before_request=requires(Scope.NUMBERS_READ),
     operation_id="getPhoneNumber",
     summary="Get one of your numbers",
     tags=["Phone numbers"],
@@ -149,7 +152,7 @@ async def get_number(
 
 @patch(
     "/v1/phone-numbers/{id:str}",
-    guards=[requires(Scope.NUMBERS_WRITE)],
+    before_request=requires(Scope.NUMBERS_WRITE),
     operation_id="changePhoneNumber",
     summary="Change a number's routing",
     tags=["Phone numbers"],
@@ -202,7 +205,7 @@ def _may_return(connection: Connection) -> None:
 
 @delete(
     "/v1/phone-numbers/{id:str}",
-    guards=[requires(Scope.NUMBERS_WRITE, check=_may_return)],
+    before_request=requires(Scope.NUMBERS_WRITE, check=_may_return),
     status_code=200,
     operation_id="releasePhoneNumber",
     summary="Release a number",
@@ -244,7 +247,7 @@ def _returns_nothing(connection: Connection) -> None:
 
 @post(
     "/v1/phone-numbers/bulk/release",
-    guards=[requires(Scope.NUMBERS_WRITE, check=_returns_nothing)],
+    before_request=requires(Scope.NUMBERS_WRITE, check=_returns_nothing),
     status_code=200,
     operation_id="releasePhoneNumbers",
     summary="Release numbers",

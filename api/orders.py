@@ -113,7 +113,7 @@ def numbers_got(order: Order) -> list[str]:
 
 @post(
     "/v1/phone-numbers/orders",
-    guards=[requires(Scope.NUMBERS_WRITE)],
+    before_request=requires(Scope.NUMBERS_WRITE),
     status_code=200,
     operation_id="orderPhoneNumbers",
     summary="Order numbers",
@@ -176,7 +176,7 @@ def _renderer(request: Request[Any, Any, Any]) -> Callable[[Placed | Refused], b
 
 @get(
     "/v1/phone-numbers/orders",
-    guards=[requires(Scope.NUMBERS_READ)],
+    before_request=requires(Scope.NUMBERS_READ),
     operation_id="listOrders",
     summary="List orders",
     tags=["Orders"],
@@ -199,7 +199,7 @@ async def list_all_orders(
 
 @get(
     "/v1/phone-numbers/orders/{id:str}",
-    guards=[requires(Scope.NUMBERS_READ)],
+    before_request=requires(Scope.NUMBERS_READ),
     operation_id="getOrder",
     summary="Get an order",
     tags=["Orders"],
@@ -219,7 +219,7 @@ async def get_order(
 
 @post(
     "/v1/phone-numbers/orders/{id:str}/cancel",
-    guards=[requires(Scope.NUMBERS_WRITE)],
+    before_request=requires(Scope.NUMBERS_WRITE),
     status_code=202,
     operation_id="cancelOrder",
     summary="Cancel an order",

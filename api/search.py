@@ -104,7 +104,7 @@ _FOUND = {
 
 @post(
     SEARCH_PATH,
-    guards=[requires_search(Scope.NUMBERS_WRITE)],
+    before_request=requires_search(Scope.NUMBERS_WRITE),
     status_code=200,
     operation_id="searchPhoneNumbers",
     summary="Search available numbers",

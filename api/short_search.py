@@ -7,9 +7,8 @@ decided, so each rule for a refusal is in one place: the declared handler and it
 decoder, the permit, the answer, errors, headers and the log line are the same functions.
 """
 
-import asyncio
 import time
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from litestar.types import HTTPScope, Receive, ReceiveMessage, Send
@@ -17,7 +16,7 @@ from litestar.types import HTTPScope, Receive, ReceiveMessage, Send
 from api.authentication import SLOW_SECONDS, bearer_token
 from api.disconnects import LONG_SECONDS, has_left
 from api.error_answers import render_error
-from api.json_body import BODY_SECONDS, MAX_BODY_BYTES
+from api.json_body import MAX_BODY_BYTES
 from api.key_cache import Caller
 from api.rate_limit import Ticket
 from api.request_id import new_request_id
@@ -42,7 +41,6 @@ class ShortSearch:
     def __init__(self, services: Services) -> None:
         """Prepare."""
         self._services = services
-        self._bodies = _PendingBodies()
 
     async def answer(self, scope: HTTPScope, receive: Receive, send: Send) -> Receive | None:
         """Answer a search; else return what the router is to receive its messages from."""
@@ -55,7 +53,7 @@ class ShortSearch:
         if ticket is not None and ticket.is_refused:
             return receive
         try:
-            message = await self._bodies.receive(receive)
+            message = await self._services.bodies.wait_for(receive())
         except TimeoutError as error:
             return _raising(error)
         query = _query_in(message, length)
@@ -133,45 +131,6 @@ def _query_in(message: ReceiveMessage, length: int) -> Query | None:
         return query_of(_decode(message["body"]))
     except (ValueError, RecursionError):
         return None
-
-
-class _PendingBodies:
-    """The requests whose body has not arrived yet, with one timer for all: `asyncio.timeout` costs 5 µs."""
-
-    def __init__(self) -> None:
-        self._began: dict[asyncio.Task[Any], float] = {}
-        self._expired: set[asyncio.Task[Any]] = set()
-        self._timer: asyncio.TimerHandle | None = None
-
-    async def receive(self, receive: Receive) -> ReceiveMessage:
-        """Return the first message of a request; raises `TimeoutError` after `BODY_SECONDS`."""
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - for the type only: requests run in tasks
-        self._began[task] = time.monotonic()
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(BODY_SECONDS, self._expire)
-        try:
-            return await receive()
-        except asyncio.CancelledError as error:
-            if task not in self._expired or task.uncancel():
-                raise
-            raise TimeoutError from error
-        finally:
-            del self._began[task]
-            self._expired.discard(task)
-
-    def _expire(self) -> None:
-        """End what has taken too long, and come back when the next may have."""
-        self._timer = None
-        now = time.monotonic()
-        for task, began in self._began.items():
-            if now - began >= BODY_SECONDS and task not in self._expired:
-                self._expired.add(task)
-                task.cancel()
-        if self._began:
-            oldest = min(self._began.values())
-            delay = max(oldest + BODY_SECONDS - now, 0.1)
-            self._timer = asyncio.get_running_loop().call_later(delay, self._expire)
 
 
 def _replaying(message: ReceiveMessage, receive: Receive) -> Receive:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from shared.store import Store
 
@@ -23,8 +24,12 @@ def ms_of(seconds: float) -> int:
     return int(seconds * 1000)
 
 
+@lru_cache(maxsize=4096)
 def time_of(ms: int) -> datetime:
-    """Give the time that is so many Unix milliseconds."""
+    """Return the time that is so many Unix milliseconds.
+
+    The numbers of a page share few times: those of one order have the same, twice each until they change.
+    """
     return datetime.fromtimestamp(ms // 1000, UTC).replace(microsecond=ms % 1000 * 1000)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import re
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
@@ -33,19 +34,27 @@ class Script:
 
     async def run(self, store: Store, keys: list[str], *arguments: Argument) -> Any:
         """Run the script and return its reply; raises like `Store.execute`."""
-        return await self.start(store, keys, *arguments).reply()
+        try:
+            return await store.execute("EVALSHA", self._digest, len(keys), *keys, *arguments)
+        except NoScriptError:
+            return await self._load(store, (len(keys), *keys, *arguments))
 
     def start(self, store: Store, keys: list[str], *arguments: Argument) -> "Run":
         """Send the script; its reply is waited for later."""
-        return Run(store, self._source, self._digest, (len(keys), *keys, *arguments))
+        numbered = (len(keys), *keys, *arguments)
+        sent = store.execute("EVALSHA", self._digest, *numbered)
+        return Run(sent, lambda: self._load(store, numbered))
+
+    def _load(self, store: Store, numbered: tuple[Argument, ...]) -> "asyncio.Future[Any]":
+        """Run the script by its source: after a restart or a failover the store has no scripts."""
+        return store.execute("EVAL", self._source, *numbered)
 
 
 class Run:
     """A script that was sent, ahead of all commands that are given later."""
 
-    def __init__(self, store: Store, source: str, digest: str, arguments: tuple[Argument, ...]) -> None:
-        self._store, self._source, self._arguments = store, source, arguments
-        self._sent = store.execute("EVALSHA", digest, *arguments)
+    def __init__(self, sent: "asyncio.Future[Any]", load: Callable[[], "asyncio.Future[Any]"]) -> None:
+        self._sent, self._load = sent, load
         # The caller may come to another end before it waits for the reply.
         self._sent.add_done_callback(_retrieve)
 
@@ -54,8 +63,7 @@ class Run:
         try:
             return await self._sent
         except NoScriptError:
-            # After a restart or a failover the store has no scripts; EVAL loads it again.
-            return await self._store.execute("EVAL", self._source, *self._arguments)
+            return await self._load()
 
 
 def _retrieve(sent: "asyncio.Future[Any]") -> None:

@@ -3,9 +3,9 @@
 import asyncio
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from shared.atomic.area_operations import (
     MAX_NUMBERS_PER_HOLD,
@@ -17,6 +17,8 @@ from shared.atomic.area_operations import (
 )
 from shared.atomic.order_operations import Attempt, OrderRef
 from shared.store import Store, StoreUnavailable
+
+T = TypeVar("T")
 
 _SHAPE = re.compile(r"\+1[2-9][0-9]{9}")
 """What can be in stock at all."""
@@ -41,11 +43,11 @@ async def hold_all(store: Store, attempt: Attempt, numbers: Iterable[str]) -> Ho
     asked = list(numbers)
     groups = list(by_area(asked))
     order, number, _, deadline_ms = attempt
-    results = await asyncio.gather(
-        *(
+    results = await _all(
+        [
             hold(store, area_code, order.id, number, order.organization, deadline_ms, group)
             for area_code, group in groups
-        )
+        ]
     )
     features: dict[str, int] = {}
     unavailable = {number for number in asked if not _SHAPE.fullmatch(number)}
@@ -64,7 +66,7 @@ async def hold_all(store: Store, attempt: Attempt, numbers: Iterable[str]) -> Ho
 async def confirm_all(store: Store, order: OrderRef, numbers: Iterable[str]) -> None:
     """Make the numbers of a complete order assigned; what cannot be done now the sweep does."""
     with suppress(StoreUnavailable):
-        await asyncio.gather(*(confirm(store, area, order.id, group) for area, group in by_area(numbers)))
+        await _all([confirm(store, area, order.id, group) for area, group in by_area(numbers)])
 
 
 async def give_back_all(store: Store, attempt: Attempt, cause: str, numbers: Iterable[str]) -> None:
@@ -77,9 +79,12 @@ async def give_back_for_certain(
     store: Store, order: OrderRef, attempt: int, cause: str, numbers: Iterable[str]
 ) -> None:
     """Give back what attempts up to this one hold; raises `StoreUnavailable` when that is not certain."""
-    await asyncio.gather(
-        *(give_back(store, area, order.id, attempt, cause, group) for area, group in by_area(numbers))
-    )
+    await _all([give_back(store, area, order.id, attempt, cause, group) for area, group in by_area(numbers)])
+
+
+async def _all(steps: Sequence[Awaitable[T]]) -> list[T]:
+    """Return the results of steps that run at once; most orders have one, which needs no task of its own."""
+    return [await steps[0]] if len(steps) == 1 else await asyncio.gather(*steps)
 
 
 def by_area(numbers: Iterable[str]) -> Iterable[tuple[str, list[str]]]:

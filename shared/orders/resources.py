@@ -1,5 +1,8 @@
 """Number resources: what an organization has, and how it is listed."""
 
+from collections.abc import Sequence
+from typing import Any, Final
+
 from msgspec import Struct
 
 from shared import store_keys
@@ -8,6 +11,20 @@ from shared.atomic.resource_operations import read_fields
 from shared.phone_number import NumberType, number_type_of
 from shared.store import Store, with_scores
 
+_FIELDS: Final = (
+    "number",
+    "order_id",
+    "features",
+    "created_ms",
+    "updated_ms",
+    "inbound_url",
+    "status_url",
+    "label",
+    "campaign_id",
+)
+"""Of a resource's record, in the order in which `_resource` takes them."""
+_NO_ROUTING: Final = Routing()
+_FIELD_BYTES: Final = tuple(field.encode() for field in _FIELDS)
 _LOOKED_AT_ONCE = 500
 """Numbers that a filtered list reads at a time."""
 
@@ -120,26 +137,36 @@ async def _read_all(store: Store, organization: str, numbers: list[bytes]) -> li
         return []
     ids = await store.execute("HMGET", store_keys.owned(organization), *numbers)
     known = [resource_id.decode() for resource_id in ids if resource_id]
-    records = await store.execute_many(
-        [("HGETALL", store_keys.resource(organization, resource_id)) for resource_id in known]
-    )
-    resources = [resource_of(resource_id, record) for resource_id, record in zip(known, records, strict=True)]
+    if not known:
+        return []
+    keys = [store_keys.resource(organization, resource_id) for resource_id in known]
+    records = await read_fields(store, keys, *_FIELDS)
+    resources = [_resource(resource_id, values) for resource_id, values in zip(known, records, strict=True)]
     return [resource for resource in resources if resource is not None]
 
 
 def resource_of(resource_id: str, record: dict[bytes, bytes]) -> Resource | None:
-    """Read the record of a resource; None when it is empty."""
-    if not record:
+    """Return the resource of a record; None when it is empty."""
+    return _resource(resource_id, [record.get(field) for field in _FIELD_BYTES])
+
+
+def _resource(resource_id: str, values: Sequence[Any]) -> Resource | None:
+    """Return the resource with these values of `_FIELDS`; None when it has none of them."""
+    number, order_id, features, created_ms, updated_ms, *routing = values
+    if number is None and not any(values):
         return None
-    fields = {name.decode(): value.decode() for name, value in record.items()}
     return Resource(
-        id=resource_id,
-        number=fields["number"],
-        order_id=fields["order_id"],
-        features=int(fields["features"]),
-        routing=Routing(
-            *(fields.get(name) for name in ("inbound_url", "status_url", "label", "campaign_id"))
-        ),
-        created_ms=int(fields["created_ms"]),
-        updated_ms=int(fields["updated_ms"]),
+        resource_id,
+        number.decode(),
+        order_id.decode(),
+        int(features),
+        _routing(routing),
+        int(created_ms),
+        int(updated_ms),
     )
+
+
+def _routing(values: list[bytes | None]) -> Routing:
+    if values.count(None) == len(values):
+        return _NO_ROUTING
+    return Routing(*[None if value is None else value.decode() for value in values])
