@@ -166,11 +166,10 @@ async def patch_number(
 
 async def read_fields(store: Store, keys: Sequence[str], *fields: str) -> list[list[bytes | None]]:
     """Read fields of hashes that are all one organization's: one command costs as much as two hashes do."""
-    if len(keys) <= _READ_AT_ONCE:
-        records: list[list[bytes | None]] = await _READ_FIELDS.run(store, list(keys), *fields)
-        return records
     parts = [keys[begin : begin + _READ_AT_ONCE] for begin in range(0, len(keys), _READ_AT_ONCE)]
-    replies = await asyncio.gather(*(_READ_FIELDS.run(store, list(part), *fields) for part in parts))
+    runs = [_READ_FIELDS.run(store, list(part), *fields) for part in parts]
+    # A page needs one, without a task of its own.
+    replies = [await runs[0]] if len(runs) == 1 else await asyncio.gather(*runs)
     return [record for reply in replies for record in reply]
 
 

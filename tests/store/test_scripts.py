@@ -443,6 +443,7 @@ async def calls_of(store: Store, name: str, monkeypatch: pytest.MonkeyPatch) -> 
         return recorded
 
     monkeypatch.setattr(Script, "start", recording(Script.start))
+    monkeypatch.setattr(Script, "run", recording(Script.run))
     await EXERCISES[name](store)
     assert calls
     return calls
