@@ -26,7 +26,7 @@ class JoinedHints:
             for ending in endings_of(hint.area_code):
                 self._by_ending.setdefault(ending, []).append(hint)
         self._unions = {
-            digit: BitMap.union(*(hint.numbers for hint in self._by_ending[digit])) for digit in DIGITS
+            digit: BitMap().union(*(hint.numbers for hint in self._by_ending[digit])) for digit in DIGITS
         }
         """Last digit → numbers of its hints, and some that they had."""
 

@@ -87,6 +87,17 @@ async def test_a_pattern_may_begin_in_the_prefix_of_one_of_many_area_codes(
         assert_answers(await search.find(Query(pattern=pattern, quantity=quantity)), expected, quantity)
 
 
+async def test_rare_numbers_are_found_where_no_area_code_has_some_last_digit(store: Store) -> None:
+    area_codes = [str(area_code) for area_code in range(210, 320, 10)]
+    for area_code in area_codes:
+        await put_in_stock(store, area_code, [5_550_123])
+    search = Search(store, Settings())
+    assert texts(await search.find(Query(pattern="50123", quantity=100))) == [
+        f"+1{area_code}5550123" for area_code in area_codes
+    ]
+    assert await Search(store, Settings()).find(Query(pattern="77777")) == []
+
+
 async def test_area_codes_with_more_stock_are_shown_more_often(store: Store) -> None:
     await put_in_stock(store, "212", range(5_000_000, 5_000_900))
     for area_code in range(300, 340):

@@ -129,7 +129,7 @@ def search_settings(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     seeds,
     st.lists(quantities, min_size=10, max_size=10),
 )
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_search_returns_what_a_plain_filter_would(
     run: Run,
     search_settings: Settings,
@@ -190,7 +190,7 @@ async def other_changes(store: Store, draw: Random, stock_: set[int]) -> None:
 
 @pytest.mark.parametrize("change", [feed_changes, order_changes, other_changes])
 @given(kinds, seeds, st.lists(quantities, min_size=10, max_size=10))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_an_old_hint_neither_hides_a_match_nor_shows_a_number_that_is_gone(
     run: Run, search_settings: Settings, change: Change, kind: Kind, draw: Random, quantities: list[int]
 ) -> None:
