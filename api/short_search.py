@@ -54,8 +54,8 @@ class ShortSearch:
             return receive
         try:
             message = await self._services.bodies.wait_for(receive())
-        except TimeoutError as error:
-            return _raising(error)
+        except TimeoutError:
+            return _time_out
         query = _query_in(message, length)
         # A key may end while a slow body arrives.
         if query is None or time.perf_counter() - began > SLOW_SECONDS:
@@ -143,8 +143,10 @@ def _replaying(message: ReceiveMessage, receive: Receive) -> Receive:
     return replay
 
 
-def _raising(error: TimeoutError) -> Receive:
-    async def fail() -> ReceiveMessage:
-        raise error
+async def _time_out() -> ReceiveMessage:
+    """Raise a `TimeoutError` of its own.
 
-    return fail
+    One that was kept would keep its traceback and so the server's end of the body in a reference cycle: the
+    connection would be closed only when the garbage is collected.
+    """
+    raise TimeoutError
