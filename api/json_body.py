@@ -5,6 +5,7 @@ A field's rule and its phrase stand together:
 `numbers.3`; in a list with `extra={"unique": True}` none may come twice.
 """
 
+import asyncio
 from functools import lru_cache
 from typing import Any, Final, get_args
 
@@ -17,8 +18,10 @@ from msgspec.inspect import ListType, Metadata, UnionType, type_info
 
 from api.authentication import check_still_known, header_values, ticket_of, wait_for_permit
 from api.errors import InvalidInput, RequestTimeout, UnsupportedMediaType, ValidationFailed
-from api.services import services_of
 
+BODY_SECONDS: Final = 10.0
+"""In which a whole body has to come: at the most that it may have, 6.5 KB a second. The server ends slow
+headers by itself, but would wait for a body for ever."""
 MAX_BODY_BYTES: Final = 64 * 1024
 _NO_ENCODING: Final = ("", "identity", "chunked")
 """What says nothing of the body's own bytes: nothing here decompresses, and 64 KiB could become 64 MiB."""
@@ -69,7 +72,8 @@ class StrictRequest(Request[Any, Any, Any]):
         if not self._is_plain_json():
             raise UnsupportedMediaType
         try:
-            body = await services_of(self).bodies.wait_for(super().body())
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await super().body()
         except TimeoutError as error:
             raise RequestTimeout from error
         except InternalServerException as error:

@@ -12,7 +12,6 @@ from msgspec import Struct
 
 from api.key_cache import KeyCache, follow_changes
 from api.key_uses import KeyUses
-from api.pending_bodies import PendingBodies
 from api.rate_limit import Refusals
 from shared.feeds.profiles import Profiles
 from shared.jobs import JobQueue
@@ -31,7 +30,6 @@ class Services(Struct, frozen=True):
     keys: KeyCache
     key_uses: KeyUses
     refusals: Refusals
-    bodies: PendingBodies
     search: Search
     queue: JobQueue
     settings: Settings
@@ -60,9 +58,7 @@ def lifespan(
         queue = JobQueue(settings.redis_url, settings.store_timeout_seconds)
         keys, uses = KeyCache(store, settings), KeyUses(store)
         search = Search(store, settings)
-        app.state[_STATE_KEY] = Services(
-            store, keys, uses, Refusals(), PendingBodies(), search, queue, settings, profiles
-        )
+        app.state[_STATE_KEY] = Services(store, keys, uses, Refusals(), search, queue, settings, profiles)
         _spare_the_collector()
         try:
             async with asyncio.TaskGroup() as group:

@@ -7,6 +7,7 @@ decided, so each rule for a refusal is in one place: the declared handler and it
 decoder, the permit, the answer, errors, headers and the log line are the same functions.
 """
 
+import asyncio
 import time
 from typing import Final
 
@@ -16,7 +17,7 @@ from litestar.types import HTTPScope, Receive, ReceiveMessage, Send
 from api.authentication import SLOW_SECONDS, bearer_token
 from api.disconnects import LONG_SECONDS, has_left
 from api.error_answers import render_error
-from api.json_body import MAX_BODY_BYTES
+from api.json_body import BODY_SECONDS, MAX_BODY_BYTES
 from api.key_cache import Caller
 from api.rate_limit import Ticket
 from api.request_id import new_request_id
@@ -53,7 +54,8 @@ class ShortSearch:
         if ticket is not None and ticket.is_refused:
             return receive
         try:
-            message = await self._services.bodies.wait_for(receive())
+            async with asyncio.timeout(BODY_SECONDS):
+                message = await receive()
         except TimeoutError:
             return _time_out
         query = _query_in(message, length)
