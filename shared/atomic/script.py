@@ -9,6 +9,7 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
+from shared.futures import mark_retrieved
 from shared.store import Argument, Store
 
 _DIRECTORY = files(__package__)
@@ -56,7 +57,7 @@ class Run:
     def __init__(self, sent: "asyncio.Future[Any]", load: Callable[[], "asyncio.Future[Any]"]) -> None:
         self._sent, self._load = sent, load
         # The caller may come to another end before it waits for the reply.
-        self._sent.add_done_callback(_retrieve)
+        self._sent.add_done_callback(mark_retrieved)
 
     async def reply(self) -> Any:
         """Return the reply; raises like `Store.execute`."""
@@ -64,9 +65,3 @@ class Run:
             return await self._sent
         except NoScriptError:
             return await self._load()
-
-
-def _retrieve(sent: "asyncio.Future[Any]") -> None:
-    """Mark an error as retrieved, which asyncio would else log."""
-    if not sent.cancelled():
-        sent.exception()

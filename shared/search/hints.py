@@ -16,6 +16,7 @@ from enum import Enum
 from typing import Any, Final, TypeVar
 
 from shared import store_keys
+from shared.futures import mark_retrieved
 from shared.number_events import Entry
 from shared.phone_number import NumberType
 from shared.search.hint import Candidates, Hint, Version, parse_version, size_bytes
@@ -314,14 +315,8 @@ class Hints:
 def _started(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     """Return a task that outlives the caller, whose errors are for those that wait for it."""
     task = asyncio.create_task(work)
-    task.add_done_callback(_retrieve)
+    task.add_done_callback(mark_retrieved)
     return task
-
-
-def _retrieve(task: "asyncio.Task[Any]") -> None:
-    """Mark an error as retrieved, which asyncio would else log when no caller has waited to the end."""
-    if not task.cancelled():
-        task.exception()
 
 
 def _reading_numbers(area_code: str, after: int) -> tuple[Argument, ...]:
