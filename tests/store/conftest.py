@@ -1,12 +1,35 @@
 """What tests of carriers' feeds are given."""
 
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from shared.feeds.spool import Spool
 from shared.store import Store
 from tests.store.feeding import Feeding
+
+Run = Callable[[Callable[[Store], Coroutine[Any, Any, None]]], None]
+
+
+@pytest.fixture(scope="module")
+def run(valkey: str) -> Iterator[Run]:
+    """Return a function that runs a coroutine with an emptied store, for tests that are not coroutines."""
+    loop = asyncio.new_event_loop()
+    store = Store(valkey, timeout_seconds=5)
+
+    def run(body: Callable[[Store], Coroutine[Any, Any, None]]) -> None:
+        async def on_an_empty_store() -> None:
+            await store.execute("FLUSHALL")
+            await body(store)
+
+        loop.run_until_complete(on_an_empty_store())
+
+    yield run
+    loop.run_until_complete(store.close())
+    loop.close()
 
 
 @pytest.fixture

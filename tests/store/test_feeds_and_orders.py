@@ -1,7 +1,6 @@
 """What feeds may do to numbers that orders have, and orders to what feeds say."""
 
-import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -25,6 +24,7 @@ from shared.phone_number import parse_number
 from shared.settings import Settings
 from shared.stock_score import KEPT, MMS, SMS, attributes
 from shared.store import Store
+from tests.store.conftest import Run
 from tests.store.feeding import offers_of as snapshot_of, profiles
 from tests.store.ordering import (
     AREA,
@@ -620,26 +620,6 @@ order_moves = st.tuples(
     st.one_of(st.builds(life, order_ids, targets), order_steps.map(lambda step: [step])), some_numbers
 )
 feed_moves = st.tuples(feed_steps.map(lambda step: [step]), some_numbers)
-
-Run = Callable[[Callable[[Store], Coroutine[Any, Any, None]]], None]
-
-
-@pytest.fixture(scope="module")
-def run(valkey: str) -> Iterator[Run]:
-    """Give a function that runs a coroutine with an emptied store, for tests that cannot be coroutines."""
-    loop = asyncio.new_event_loop()
-    store = Store(valkey, timeout_seconds=5)
-
-    def run(body: Callable[[Store], Coroutine[Any, Any, None]]) -> None:
-        async def on_an_empty_store() -> None:
-            await store.execute("FLUSHALL")
-            await body(store)
-
-        loop.run_until_complete(on_an_empty_store())
-
-    yield run
-    loop.run_until_complete(store.close())
-    loop.close()
 
 
 @given(st.lists(st.one_of(order_moves, feed_moves), max_size=30))

@@ -3,9 +3,8 @@
 import asyncio
 import struct
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from random import Random
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
@@ -20,6 +19,7 @@ from shared.search.windows import LOCAL_NUMBERS, LOWEST_LOCAL
 from shared.settings import Settings
 from shared.stock_score import SMS, score
 from shared.store import Store
+from tests.store.conftest import Run
 from tests.store.searching import ALL_LOCALS, assert_answers, calls, matching, texts
 from tests.support import put_in_stock
 
@@ -69,7 +69,7 @@ kinds = st.sampled_from([tiny, sparse, thousands_blocks, contiguous, of_few_digi
 
 
 def patterns_for(area_code: str, locals_: Iterable[int], draw: Random) -> list[str]:
-    """Give patterns of which some match much, some little and some nothing, with and without `+`."""
+    """Return patterns that match many, few and no numbers, with and without `+`."""
     number = e164(area_code, draw.choice(list(locals_) or ALL_LOCALS))
     begin = draw.randrange(12)
     return [
@@ -88,27 +88,6 @@ def patterns_for(area_code: str, locals_: Iterable[int], draw: Random) -> list[s
 
 def packed(*values: int) -> bytes:
     return struct.pack(f"<{len(values)}I", *values)
-
-
-Run = Callable[[Callable[[Store], Coroutine[Any, Any, None]]], None]
-
-
-@pytest.fixture(scope="module")
-def run(valkey: str) -> Iterator[Run]:
-    """Give a function that runs a coroutine with an emptied store, for tests that cannot be coroutines."""
-    loop = asyncio.new_event_loop()
-    store = Store(valkey, timeout_seconds=5)
-
-    def run(body: Callable[[Store], Coroutine[Any, Any, None]]) -> None:
-        async def on_an_empty_store() -> None:
-            await store.execute("FLUSHALL")
-            await body(store)
-
-        loop.run_until_complete(on_an_empty_store())
-
-    yield run
-    loop.run_until_complete(store.close())
-    loop.close()
 
 
 HINTS = Settings()
