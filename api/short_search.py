@@ -146,9 +146,5 @@ def _replaying(message: ReceiveMessage, receive: Receive) -> Receive:
 
 
 async def _time_out() -> ReceiveMessage:
-    """Raise a `TimeoutError` of its own.
-
-    One that was kept would keep its traceback and so the server's end of the body in a reference cycle: the
-    connection would be closed only when the garbage is collected.
-    """
+    """Raise the error that the router answers when a body does not arrive in time."""
     raise TimeoutError

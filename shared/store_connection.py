@@ -92,7 +92,7 @@ def pack(command: Sequence[Argument]) -> tuple[bytes, Convert | None]:
 
 
 def settle(waiter: asyncio.Future[Any] | Group, reply: Any) -> None:
-    """Give a reply, or an error, to its waiter, which may have been cancelled."""
+    """Resolve a waiter, unless it was cancelled, with a reply or an error."""
     if isinstance(waiter, Group):
         waiter.add(reply)
     elif not waiter.done():
@@ -217,7 +217,7 @@ class Connection(asyncio.Protocol):
             link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     def data_received(self, data: bytes) -> None:
-        """Give the replies that are complete to their waiters."""
+        """Resolve the waiters whose replies are complete."""
         if self._is_closed:
             return
         in_flight, refusal = self._in_flight, None

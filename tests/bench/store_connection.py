@@ -1,4 +1,4 @@
-"""The bench's own connection to a store, which is told from those of the measured processes by its name."""
+"""The bench's own connection to a store, whose name differs from those of the measured processes."""
 
 from collections.abc import Sequence
 from types import TracebackType

@@ -1,4 +1,4 @@
-"""The load client sends as it is told, and takes no answer for a success that is none."""
+"""The load client sends the requests of its job, and reports an answer that is not a success."""
 
 from collections.abc import Iterator
 

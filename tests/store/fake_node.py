@@ -66,7 +66,7 @@ class FakeNode:
 
     @property
     def commands(self) -> list[Command]:
-        """Give what was received over all connections."""
+        """Return what was received over all connections."""
         return [command for link in self.links for command in link.commands]
 
     async def until_received(self, count: int) -> None:
